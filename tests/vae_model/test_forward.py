@@ -1,0 +1,55 @@
+"""The numpy forward pass agrees with torch on random weights, for every kind of column and both model kinds."""
+
+import numpy as np
+import pytest
+import torch
+
+import vae_model as vm
+from vae_model.columns import plan_columns
+from vae_model.encoding import fit_encoder
+from vae_model.forward import Forward, split_blocks
+from vae_model.network import Network, kl_divergence
+from vae_model.rules import Shape
+from vae_model.training import Rows, export_weights
+
+
+def randomise(network):
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, value in network.state_dict().items():
+            noise = torch.randn(value.shape, generator=generator) * 0.3
+            value.copy_(noise.abs() + 0.5 if name.endswith("var") else noise)
+
+
+@pytest.mark.parametrize(("kind", "row_sigma"), [("vae", True), ("vae", False), ("autoencoder", True)])
+def test_numpy_equals_torch(table, kind, row_sigma):
+    plan = plan_columns(table.schema, table, vm.ColumnOptions(ignore=("id",), max_categories=64))
+    encoder = fit_encoder(plan.features, table, 64)
+    layout = encoder.layout
+    shape = Shape(kind, (24, 12), 5, 3, tuple(4 for _ in layout.levels), row_sigma)
+    network = Network(layout, shape, seed=0)
+    randomise(network)
+    network.eval()
+    encoded = encoder.encode(table.to_batches()[0])
+    draws = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32)
+    zeros = np.zeros(layout.columns, np.float32)
+    (block,) = split_blocks(encoded)
+    scores = Forward(layout, shape, export_weights(network), draws, zeros).score(block)
+
+    rows = Rows.from_encoded(encoded, torch.device("cpu"))
+    batch = rows.take(torch.arange(len(rows)).expand(3, -1))
+    with torch.no_grad():
+        mu, logvar = network.encode(batch)
+        sigma = torch.exp(0.5 * logvar) if shape.forks else torch.zeros_like(mu)
+        outputs = [network.decode(mu + sigma * torch.from_numpy(d)) for d in draws]
+        terms = torch.stack([network.column_terms(o, batch) for o in outputs]).mean(dim=0)
+        squares = torch.stack([network.column_differences(o, batch) for o in outputs]).mean(dim=(0, 1))
+    n = encoded.rows
+    close = {"rtol": 1e-5, "atol": 1e-4}
+    np.testing.assert_allclose(scores.terms[:, :n].T, terms.mean(dim=0).numpy(), **close)
+    np.testing.assert_allclose(scores.member_nll[:, :n], terms.sum(dim=2).numpy(), rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(scores.squares[:, :n].T, squares.numpy(), **close)
+    np.testing.assert_allclose(scores.mu[:, :n].reshape(3, 5, n).transpose(0, 2, 1), mu.numpy(), **close)
+    if shape.forks:
+        kl = kl_divergence(mu, logvar).sum(dim=2).numpy()
+        np.testing.assert_allclose(scores.member_kl[:, :n], kl, rtol=1e-4, atol=1e-4)

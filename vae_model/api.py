@@ -1,0 +1,142 @@
+"""The Python API: score, explain, encode, reconstruct and generate with a bundle, on pyarrow tables, in numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import numpy as np
+import pyarrow as pa
+
+from vae_model.bundle import Bundle
+from vae_model.encoders import CategoryEncoder, Encoder, Floats
+from vae_model.explaining import Explainer, decode_column, to_words
+from vae_model.forward import BLOCK_ROWS, Outputs, split_blocks
+from vae_model.scorer import Explain, Scorer, build_forward, score_batches, score_rows
+
+CHUNK_ROWS = 65_536
+
+
+def score(
+    table: pa.Table,
+    bundle: Bundle,
+    *,
+    alert_budget: float = 0.001,
+    explain: Explain = "alerts",
+    scored_at: datetime | None = None,
+    samples: int | None = None,
+) -> pa.Table:
+    """The same rows with the score columns appended; see `Scorer` for the options and errors."""
+    scorer = Scorer(bundle, alert_budget, explain, scored_at, samples)
+    schema = bundle.output_schema(table.schema)
+    return pa.Table.from_batches(score_batches(table.to_batches(CHUNK_ROWS), scorer), schema=schema)
+
+
+def explain(table: pa.Table, bundle: Bundle) -> pa.Table:
+    """Every column's part in every row's score: row, column, nll, share, observed, expected; largest share first."""
+    bundle.check_schema(table.schema)
+    forward = build_forward(bundle)
+    explainer = Explainer(bundle, forward)
+    records: list[dict[str, object]] = []
+    first = 0
+    for batch in table.to_batches(CHUNK_ROWS):
+        encoded = bundle.encoder.encode(batch)
+        terms = score_rows(bundle, forward, encoded).terms
+        shares = explainer.shares(encoded, terms)
+        expected = [explainer.expected_values(encoded, k) for k in range(len(bundle.features))]
+        for row in range(batch.num_rows):
+            for k in np.argsort(-shares[:, row], kind="stable"):
+                name = bundle.feature_names[k]
+                records.append(
+                    {
+                        "row": first + row,
+                        "column": name,
+                        "nll": float(terms[k, row]),
+                        "share": float(shares[k, row]),
+                        "observed": to_words(batch.column(name)[row].as_py()),
+                        "expected": expected[k][row],
+                    }
+                )
+        first += batch.num_rows
+    fields = [("row", pa.int64()), ("column", pa.string()), ("nll", pa.float64()), ("share", pa.float64())]
+    return pa.Table.from_pylist(records, pa.schema([*fields, ("observed", pa.string()), ("expected", pa.string())]))
+
+
+def encode(table: pa.Table, bundle: Bundle) -> pa.Table:
+    """Compression to the latent layer: columns latent_mu and latent_sigma, one row for each input row."""
+    scored = score(table, bundle, explain="none")
+    return scored.select(["latent_mu", "latent_sigma"])
+
+
+def reconstruct(table: pa.Table, bundle: Bundle) -> pa.Table:
+    """What the model expects to see in each feature column: denoised rows, absent values filled in.
+
+    Numbers, booleans and categories come back in the column's own type; times as the expected phases in words.
+    """
+    bundle.check_schema(table.schema)
+    forward = build_forward(bundle)
+    columns: list[list[object]] = [[] for _ in bundle.features]
+    for batch in table.to_batches(CHUNK_ROWS):
+        rows_left = batch.num_rows
+        for block in split_blocks(bundle.encoder.encode(batch)):
+            kept = min(rows_left, BLOCK_ROWS)
+            for k in range(len(columns)):
+                columns[k] += decode_column(bundle, forward, block, k)[:kept]
+            rows_left -= kept
+    types = [_reconstructed_type(table.schema.field(c.name).type, c.kind) for c in bundle.features]
+    arrays = [pa.array(v, t, from_pandas=False) for v, t in zip(_integral(columns, types), types, strict=True)]
+    return pa.Table.from_arrays(arrays, names=bundle.feature_names)
+
+
+def _reconstructed_type(dtype: pa.DataType, kind: str) -> pa.DataType:
+    if kind == "vector":
+        return pa.list_(pa.float64())
+    if kind == "boolean":
+        return pa.bool_()
+    if kind in ("category", "time"):
+        return pa.string()
+    return dtype if pa.types.is_integer(dtype) else pa.float64()
+
+
+def _integral(columns: list[list[object]], types: list[pa.DataType]) -> Iterator[list[object]]:
+    for values, dtype in zip(columns, types, strict=True):
+        if pa.types.is_integer(dtype):
+            yield [int(v) if isinstance(v, float) else v for v in values]
+        else:
+            yield values
+
+
+def generate(n: int, bundle: Bundle, seed: int = 0) -> pa.Table:
+    """New rows, n of them: standard normal latent points, each value drawn from the decoder's output distribution.
+
+    With several members each row comes from one of them. Times come as phases in words, vectors as lists of doubles.
+    """
+    rng = np.random.default_rng(seed)
+    forward, layout = build_forward(bundle), bundle.encoder.layout
+    columns: list[list[object]] = [[] for _ in bundle.features]
+    for start in range(0, n, BLOCK_ROWS):
+        z = rng.standard_normal((bundle.shape.latent, BLOCK_ROWS), dtype=np.float32)
+        outputs = forward.decode(start // BLOCK_ROWS % bundle.shape.members, z)
+        for k, encoder in enumerate(bundle.encoder.encoders):
+            values = _draw_column(encoder, k, outputs, bundle, rng)
+            if k in layout.nullable:
+                share = 1.0 / (1.0 + np.exp(-outputs.nulls[layout.nullable.index(k)].astype(np.float64)))
+                values = [None if u < p else v for u, p, v in zip(rng.random(BLOCK_ROWS), share, values, strict=True)]
+            columns[k] += values[: n - start]
+    return pa.table({name: pa.array(v) for name, v in zip(bundle.feature_names, columns, strict=True)})
+
+
+def _draw_column(encoder: Encoder, k: int, outputs: Outputs, bundle: Bundle, rng: np.random.Generator) -> list[object]:
+    layout = bundle.encoder.layout
+    if isinstance(encoder, CategoryEncoder):
+        logits = outputs.logits[layout.categories.index(k)]
+        gumbel = rng.gumbel(size=logits.shape)
+        return list(encoder.decode(np.argmax(logits + gumbel, axis=0)))
+    if k in layout.booleans:
+        logit = outputs.booleans[[layout.booleans.index(k)]]
+        return list(encoder.decode((logit + rng.logistic(size=logit.shape)).astype(np.float32)))
+    parts = np.flatnonzero(np.asarray(layout.continuous) == k)
+    sigma: Floats = np.exp(np.broadcast_to(outputs.log_sigma, outputs.mean.shape)[parts])
+    noise: Floats = rng.standard_normal(sigma.shape, dtype=np.float32)
+    drawn: Floats = outputs.mean[parts] + sigma * noise
+    return list(encoder.decode(drawn))

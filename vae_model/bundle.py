@@ -1,0 +1,204 @@
+"""The bundle: everything that scoring needs, as safetensors and canonical JSON, under one digest. No pickle anywhere.
+
+A folder holds `model.safetensors` and `bundle.json`; `to_bytes` is the same content in one piece, for broadcasting.
+`model_id` is the SHA-256 of both, so a changed byte is refused on loading.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import pyarrow as pa
+
+from vae_model.calibration import Calibration
+from vae_model.columns import Column, check_features
+from vae_model.encoding import TableEncoder
+from vae_model.errors import BundleError
+from vae_model.rules import Shape
+from vae_model.schema import append_score_fields
+from vae_model.tensors import read_tensors, write_tensors
+
+FORMAT_VERSION = 1
+JSON_NAME, TENSORS_NAME = "bundle.json", "model.safetensors"
+_MAGIC = b"STBUNDLE"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained model.
+
+    Attributes:
+        encoder: the columns and their statistics.
+        shape: dimensions of the network.
+        tensors: weights, `draws` [S, L], `column_baseline` [K], `member_center` and `member_scale` [M].
+        calibration: statistic -> p-value.
+        notes: what training wants said aloud, such as ignored columns.
+        training_curve: one entry an epoch.
+        lineage: where the training rows came from.
+        recipe: how it was trained.
+        versions: packages that trained it.
+    """
+
+    encoder: TableEncoder
+    shape: Shape
+    tensors: Mapping[str, npt.NDArray[Any]]
+    calibration: Calibration
+    samples: int
+    notes: tuple[str, ...] = ()
+    training_curve: tuple[dict[str, float], ...] = ()
+    lineage: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def features(self) -> tuple[Column, ...]:
+        return self.encoder.columns
+
+    @property
+    def feature_names(self) -> list[str]:
+        return self.encoder.names
+
+    @property
+    def train_rows(self) -> int:
+        return self.encoder.rows
+
+    @cached_property
+    def model_id(self) -> str:
+        """SHA-256 of the content, 64 hexadecimal digits."""
+        return _digest(self._content(), self._tensor_bytes)
+
+    @cached_property
+    def _tensor_bytes(self) -> bytes:
+        knots = {"calibration.knots": self.calibration.knots, "calibration.log10_share": self.calibration.log10_share}
+        return write_tensors({**self.tensors, **knots})
+
+    def _content(self) -> dict[str, Any]:
+        calibration = {k: v for k, v in asdict(self.calibration).items() if k not in ("knots", "log10_share")}
+        return {
+            "format_version": FORMAT_VERSION,
+            "rows": self.encoder.rows,
+            "columns": self.encoder.to_json(),
+            "shape": asdict(self.shape),
+            "samples": self.samples,
+            "calibration": calibration,
+            "notes": list(self.notes),
+            "training_curve": list(self.training_curve),
+            "lineage": dict(self.lineage),
+            "recipe": dict(self.recipe),
+            "versions": dict(self.versions),
+        }
+
+    def check_schema(self, schema: pa.Schema) -> None:
+        """Raise DataError, with the difference, unless every feature column is there with a fitting type."""
+        check_features(schema, self.features)
+
+    def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        """Input fields followed by the score fields; raises DataError on missing features and clashing names."""
+        self.check_schema(schema)
+        return append_score_fields(schema)
+
+    def to_bytes(self) -> bytes:
+        """The whole bundle in one piece: magic, length of the JSON (8 bytes, big endian), JSON, tensors."""
+        text = _dump({**self._content(), "model_id": self.model_id})
+        return _MAGIC + struct.pack(">Q", len(text)) + text + self._tensor_bytes
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Bundle:
+        """Inverse of `to_bytes`; raises BundleError on anything that is not exactly what was saved."""
+        if data[:8] != _MAGIC or len(data) < 16:
+            raise BundleError("bundle bytes", f"{len(data):,} other bytes", "pass what Bundle.to_bytes returned")
+        (length,) = struct.unpack(">Q", data[8:16])
+        return _parse(data[16 : 16 + length], data[16 + length :], "bundle bytes")
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the folder; an older bundle there is replaced file by file only once both new files are complete."""
+        folder = Path(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        text = _dump({**self._content(), "model_id": self.model_id})
+        for name, data in ((TENSORS_NAME, self._tensor_bytes), (JSON_NAME, text)):
+            handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(folder / name)
+        return folder
+
+
+def load(path: str | os.PathLike[str]) -> Bundle:
+    """Load a bundle's folder.
+
+    Raises:
+        BundleError: files missing, a changed byte, or a format newer than this version knows.
+    """
+    folder = Path(path)
+    contents = []
+    for name in (JSON_NAME, TENSORS_NAME):
+        try:
+            contents.append((folder / name).read_bytes())
+        except OSError as error:
+            found = "nothing there" if isinstance(error, FileNotFoundError) else str(error.strerror)
+            raise BundleError(f"a bundle in '{folder}' with {name}", found, "run `sandtimer train` first") from error
+    return _parse(contents[0], contents[1], f"'{folder}'")
+
+
+def _dump(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False).encode()
+
+
+def _digest(content: Mapping[str, Any], tensors: bytes) -> str:
+    digest = hashlib.sha256(_dump(content))
+    digest.update(tensors)
+    return digest.hexdigest()
+
+
+def _parse(text: bytes, tensor_bytes: bytes, where: str) -> Bundle:
+    remedy = "restore the bundle from a backup or train again"
+    try:
+        content = json.loads(text)
+        version = content["format_version"]
+        model_id = content.pop("model_id")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BundleError(f"{JSON_NAME} of {where} to be a bundle's JSON", f"damaged text ({error})", remedy) from error
+    if not isinstance(version, int) or version > FORMAT_VERSION or version < 1:
+        raise BundleError(
+            f"bundle format 1 to {FORMAT_VERSION} in {where}", f"format {version}", "use a newer Sandtimer"
+        )
+    found = _digest(content, tensor_bytes)
+    if found != model_id or _dump({**content, "model_id": model_id}) != text:
+        raise BundleError(f"content of {where} with digest {model_id}", f"digest {found}: it was changed", remedy)
+    try:
+        return _build(content, tensor_bytes)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"a complete bundle in {where}", f"{type(error).__name__}: {error}", remedy) from error
+
+
+def _build(content: Mapping[str, Any], tensor_bytes: bytes) -> Bundle:
+    tensors = read_tensors(tensor_bytes)
+    calibration = Calibration(
+        tensors.pop("calibration.knots"), tensors.pop("calibration.log10_share"), **content["calibration"]
+    )
+    shape: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content["shape"].items()}
+    return Bundle(
+        encoder=TableEncoder.from_json(content["columns"], content["rows"]),
+        shape=Shape(**shape),
+        tensors=tensors,
+        calibration=calibration,
+        samples=content["samples"],
+        notes=tuple(content["notes"]),
+        training_curve=tuple(content["training_curve"]),
+        lineage=content["lineage"],
+        recipe=content["recipe"],
+        versions=content["versions"],
+    )

@@ -1,0 +1,194 @@
+"""The table's encoder: a RecordBatch in, network inputs out (float32 matrix, category codes, mask of absent values).
+
+Matrices are [features, rows]: one column of the table is one contiguous stretch of memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vae_model.columns import Column
+from vae_model.encoders import (
+    BooleanEncoder,
+    Bools,
+    CategoryEncoder,
+    Codes,
+    Encoder,
+    Floats,
+    NumberEncoder,
+    TimeEncoder,
+    VectorEncoder,
+    encoder_from_json,
+    encoder_to_json,
+    to_text,
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each column's parts lie in the matrices. K columns, P continuous parts, B booleans, C categories.
+
+    Attributes:
+        continuous: [P] column index of each continuous part (number, time, vector), ascending.
+        booleans: [B] column index of each boolean; booleans follow the continuous parts in `x`.
+        categories: [C] column index of each category.
+        levels: [C] number of outcomes of each category: kept levels + 1 for 'unseen'.
+        nullable: [N] columns that had absent values in training: their absence is modelled.
+    """
+
+    columns: int
+    continuous: tuple[int, ...]
+    booleans: tuple[int, ...]
+    categories: tuple[int, ...]
+    levels: tuple[int, ...]
+    nullable: tuple[int, ...]
+
+    @cached_property
+    def starts(self) -> npt.NDArray[np.intp]:
+        """First continuous part of each column that has some."""
+        owners = np.asarray(self.continuous)
+        return np.flatnonzero(np.diff(owners, prepend=-1))
+
+    @cached_property
+    def continuous_columns(self) -> npt.NDArray[np.intp]:
+        """Column index of each stretch that `starts` begins."""
+        return np.asarray(self.continuous, dtype=np.intp)[self.starts]
+
+    @property
+    def inputs(self) -> int:
+        return len(self.continuous) + len(self.booleans)
+
+    @cached_property
+    def level_starts(self) -> tuple[int, ...]:
+        """First logit of each category within all category logits; one more entry closes the last."""
+        return tuple(np.cumsum((0, *self.levels)).tolist())
+
+
+@dataclass
+class Encoded:
+    """Network inputs of n rows: x [P + B, n] float32, codes [C, n] int32, absent [K, n] bool."""
+
+    x: Floats
+    codes: Codes
+    absent: Bools
+
+    @property
+    def rows(self) -> int:
+        return int(self.absent.shape[1])
+
+    def take(self, rows: slice) -> Encoded:
+        return Encoded(self.x[:, rows], self.codes[:, rows], self.absent[:, rows])
+
+
+@dataclass(frozen=True)
+class TableEncoder:
+    """Encoders of all feature columns with the share of absent values that training saw in each."""
+
+    columns: tuple[Column, ...]
+    encoders: tuple[Encoder, ...]
+    absent_share: tuple[float, ...]
+    rows: int
+    layout: Layout = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        continuous: list[int] = []
+        for k, encoder in enumerate(self.encoders):
+            if not isinstance(encoder, CategoryEncoder | BooleanEncoder):
+                continuous += [k] * encoder.parts
+        categories = [(k, e) for k, e in enumerate(self.encoders) if isinstance(e, CategoryEncoder)]
+        layout = Layout(
+            columns=len(self.columns),
+            continuous=tuple(continuous),
+            booleans=tuple(k for k, e in enumerate(self.encoders) if isinstance(e, BooleanEncoder)),
+            categories=tuple(k for k, _ in categories),
+            levels=tuple(len(e.levels) + 1 for _, e in categories),
+            nullable=tuple(k for k, share in enumerate(self.absent_share) if share > 0),
+        )
+        object.__setattr__(self, "layout", layout)
+
+    @cached_property
+    def names(self) -> list[str]:
+        return [column.name for column in self.columns]
+
+    def encode(self, batch: pa.RecordBatch) -> Encoded:
+        """Encode the feature columns of a batch, found by name; every row comes out, whatever it holds."""
+        n, layout = batch.num_rows, self.layout
+        x = np.zeros((layout.inputs, n), dtype=np.float32)
+        codes = np.zeros((len(layout.categories), n), dtype=np.int32)
+        absent = np.zeros((layout.columns, n), dtype=np.bool_)
+        row, boolean, category = 0, len(layout.continuous), 0
+        for k, (column, encoder) in enumerate(zip(self.columns, self.encoders, strict=True)):
+            values = batch.column(column.name)
+            if isinstance(encoder, CategoryEncoder):
+                absent[k] = encoder.encode(values, codes[category])
+                category += 1
+            elif isinstance(encoder, BooleanEncoder):
+                absent[k] = encoder.encode(values, x[boolean : boolean + 1])
+                boolean += 1
+            else:
+                absent[k] = encoder.encode(values, x[row : row + encoder.parts])
+                row += encoder.parts
+        return Encoded(x, codes, absent)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        return [
+            {"name": c.name, "family": c.family, "absent_share": share, **encoder_to_json(e)}
+            for c, e, share in zip(self.columns, self.encoders, self.absent_share, strict=True)
+        ]
+
+    @classmethod
+    def from_json(cls, data: list[dict[str, Any]], rows: int) -> TableEncoder:
+        outer = ("name", "family", "absent_share")
+        return cls(
+            tuple(Column(d["name"], d["kind"], d["family"]) for d in data),
+            tuple(encoder_from_json({k: v for k, v in d.items() if k not in outer}) for d in data),
+            tuple(d["absent_share"] for d in data),
+            rows,
+        )
+
+
+def fit_encoder(columns: Iterable[Column], table: pa.Table, max_categories: int) -> TableEncoder:
+    """Fit every column's statistics on a table (the extract, or a sample of it when it is large)."""
+    columns = tuple(columns)
+    encoders, shares = [], []
+    for column in columns:
+        values = _combine(table.column(column.name))
+        encoder = _fit_column(column, values, max_categories)
+        encoders.append(encoder)
+        shares.append(_absent_share(encoder, values))
+    return TableEncoder(columns, tuple(encoders), tuple(shares), table.num_rows)
+
+
+def _combine(values: pa.ChunkedArray) -> pa.Array:
+    combined = values.combine_chunks()
+    return pa.concat_arrays(combined.chunks) if isinstance(combined, pa.ChunkedArray) else combined
+
+
+def _fit_column(column: Column, values: pa.Array, max_categories: int) -> Encoder:
+    if column.kind == "category":
+        counts = pc.value_counts(to_text(values).drop_null())
+        levels = {c["values"]: c["counts"] for c in counts.to_pylist()}
+        return CategoryEncoder.fit_counts(levels, max_categories)
+    simple: dict[str, type[NumberEncoder | BooleanEncoder | VectorEncoder | TimeEncoder]] = {
+        "number": NumberEncoder,
+        "boolean": BooleanEncoder,
+        "vector": VectorEncoder,
+        "time": TimeEncoder,
+    }
+    return simple[column.kind].fit(values)
+
+
+def _absent_share(encoder: Encoder, values: pa.Array) -> float:
+    if not len(values):
+        return 0.0
+    if isinstance(encoder, CategoryEncoder):
+        return float(values.null_count / len(values))
+    return float(encoder.encode(values, np.zeros((encoder.parts, len(values)), np.float32)).mean())

@@ -1,0 +1,166 @@
+"""Why a row is unusual: each column's share of the surprise, what was observed, and what the model expected instead.
+
+A column is judged by leaving it out: its surprise is how much less unusual the row becomes, in nats, when the column is
+hidden from the encoder and its own term replaced by that of a usual row. A wrong value spoils the reconstruction of the
+columns that depend on it, so the terms alone would blame them too. Its expected value is what the decoder says while the
+column is hidden: the value given all the others.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from vae_model.bundle import Bundle
+from vae_model.encoders import CategoryEncoder, Floats
+from vae_model.encoding import Encoded
+from vae_model.forward import Forward, split_blocks, sum_columns
+from vae_model.schema import REASON
+
+TOP = 3
+MIN_SHARE = 0.05
+MAX_TEXT = 200
+BLOCK_ROWS = 64
+Indices = npt.NDArray[np.intp]
+
+
+class Explainer:
+    """Fills `top_columns` and longer explanations for chosen rows."""
+
+    def __init__(self, bundle: Bundle, forward: Forward) -> None:
+        self.bundle, self.forward = bundle, forward
+        self.baseline = bundle.tensors["column_baseline"][:, None]
+
+    def shares(self, encoded: Encoded, terms: Floats) -> Floats:
+        """[K, n] shares of each row's surprise, each column of the result summing to 1 (0 where nothing surprises)."""
+        surprise = np.empty_like(terms)
+        total = sum_columns(terms)
+        for k in range(len(terms)):
+            blocks = split_blocks(hide_column(self.bundle, encoded, k), BLOCK_ROWS)
+            hidden = [self.forward.score(block).terms for block in blocks]
+            rest = np.concatenate(hidden, axis=1)[:, : encoded.rows]
+            rest[k] = self.baseline[k]
+            surprise[k] = np.maximum(total - sum_columns(rest), 0.0)
+        return np.asarray(surprise / np.maximum(sum_columns(surprise), 1e-9), dtype=np.float32)
+
+    def top_columns(self, batch: pa.RecordBatch, encoded: Encoded, terms: Floats, rows: Indices) -> pa.Array:
+        """`top_columns` of a batch: NULL except for the rows with the given numbers."""
+        n = batch.num_rows
+        if not len(rows):
+            return pa.nulls(n, pa.list_(REASON))
+        shares = self.shares(take_rows(encoded, rows), terms[:, rows])  # [K, chosen]
+        order = np.argsort(-shares, axis=0, kind="stable")[:TOP]
+        keep = np.take_along_axis(shares, order, axis=0) >= MIN_SHARE
+        keep[0] = True
+        reasons: list[list[dict[str, object]]] = [[] for _ in range(len(rows))]
+        observed, expected = self._values(batch, encoded, rows, order, keep)
+        for rank, position in zip(*np.nonzero(keep), strict=True):
+            k = int(order[rank, position])
+            reasons[position].append(
+                {
+                    "column": self.bundle.feature_names[k],
+                    "share": float(shares[k, position]),
+                    "observed": observed[(k, int(position))],
+                    "expected": expected[(k, int(position))],
+                }
+            )
+        counts = np.zeros(n, np.int32)
+        counts[rows] = [len(r) for r in reasons]
+        offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
+        mask = np.ones(n, np.bool_)
+        mask[rows] = False
+        flat = pa.array([reason for row in reasons for reason in row], REASON)
+        return pa.ListArray.from_arrays(pa.array(offsets), flat, type=pa.list_(REASON), mask=pa.array(mask))
+
+    def _values(
+        self, batch: pa.RecordBatch, encoded: Encoded, rows: Indices, order: Indices, keep: npt.NDArray[np.bool_]
+    ) -> tuple[dict[tuple[int, int], str], dict[tuple[int, int], str]]:
+        observed: dict[tuple[int, int], str] = {}
+        expected: dict[tuple[int, int], str] = {}
+        for k in np.unique(order[keep]):
+            positions = np.flatnonzero(((order == k) & keep).any(axis=0))
+            chosen = rows[positions]
+            values = batch.column(self.bundle.feature_names[k]).take(pa.array(chosen))
+            words = self.expected_values(take_rows(encoded, chosen), int(k))
+            for position, value, word in zip(positions, values, words, strict=True):
+                observed[(int(k), int(position))] = to_words(value.as_py())
+                expected[(int(k), int(position))] = word
+        return observed, expected
+
+    def expected_values(self, encoded: Encoded, k: int) -> list[str]:
+        """What the model expects in column k of each row, given the row's other columns."""
+        hidden = hide_column(self.bundle, encoded, k)
+        words: list[str] = []
+        for block in split_blocks(hidden, BLOCK_ROWS):
+            words += [to_words(v) for v in decode_column(self.bundle, self.forward, block, k)]
+        return words[: encoded.rows]
+
+
+def take_rows(encoded: Encoded, rows: Indices) -> Encoded:
+    """The rows with the given numbers."""
+    return Encoded(encoded.x[:, rows], encoded.codes[:, rows], encoded.absent[:, rows])
+
+
+def hide_column(bundle: Bundle, encoded: Encoded, k: int) -> Encoded:
+    """The same rows with column k absent, as denoising training showed them."""
+    layout, encoder = bundle.encoder.layout, bundle.encoder.encoders[k]
+    x, codes, absent = encoded.x.copy(), encoded.codes.copy(), encoded.absent.copy()
+    owners = np.asarray((*layout.continuous, *layout.booleans))
+    x[owners == k] = 0.0
+    if isinstance(encoder, CategoryEncoder):
+        codes[layout.categories.index(k)] = encoder.absent
+    absent[k] = True
+    return Encoded(x, codes, absent)
+
+
+def decode_column(bundle: Bundle, forward: Forward, block: Encoded, k: int) -> list[object]:
+    """The decoder's most likely value of column k for each row of a block; None where NULL is likelier."""
+    layout, encoder = bundle.encoder.layout, bundle.encoder.encoders[k]
+    members = bundle.shape.members
+    outputs = [forward.decode(m, forward.encode(m, block)[0]) for m in range(members)]
+    values: list[object]
+    if isinstance(encoder, CategoryEncoder):
+        c = layout.categories.index(k)
+        logits = np.mean([o.logits[c] for o in outputs], axis=0)
+        values = list(encoder.decode(np.argmax(logits, axis=0)))
+    elif k in layout.booleans:
+        values = list(encoder.decode(np.mean([o.booleans[[layout.booleans.index(k)]] for o in outputs], axis=0)))
+    else:
+        parts = np.flatnonzero(np.asarray(layout.continuous) == k)
+        values = list(encoder.decode(np.mean([o.mean[parts] for o in outputs], axis=0)))
+    if k in layout.nullable:
+        i = layout.nullable.index(k)
+        likely_null = np.mean([o.nulls[i] for o in outputs], axis=0) > 0
+        values = [None if null else v for v, null in zip(values, likely_null, strict=True)]
+    return values
+
+
+def to_words(value: object) -> str:  # noqa: PLR0911
+    """A value as a short text that is the same on every engine."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return _number_in_words(value)
+    if isinstance(value, datetime):
+        value = value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
+        return value.isoformat(sep=" ")
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, list | tuple):
+        shown = ", ".join(to_words(v) for v in value[:8])
+        return f"[{shown}{', ...' if len(value) > 8 else ''}]"
+    text = format(value, "f") if isinstance(value, Decimal) else str(value)
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."
+
+
+def _number_in_words(value: float) -> str:
+    if math.isfinite(value) and value == int(value) and abs(value) < 1e15:
+        return str(int(value))
+    return f"{value:.4g}"

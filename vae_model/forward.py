@@ -1,0 +1,198 @@
+"""The network in numpy, for scoring: blocks of rows in, negative log-likelihood per column out.
+
+Arrays are [features, rows]. Rows always pass in blocks of exactly BLOCK_ROWS (the last one padded), so that every
+matrix product has the same shape and a row's result does not depend on the batch that it came in: not by one bit.
+K columns, P continuous parts, L latent units, M members, B rows of a block.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vae_model.encoders import Doubles, Floats
+from vae_model.encoding import Encoded, Layout
+from vae_model.rules import Shape
+
+BLOCK_ROWS = 1024
+LOG_SIGMA_MIN, LOG_SIGMA_MAX = -4.0, 3.0
+LOGVAR_MIN, LOGVAR_MAX = -12.0, 6.0
+HALF_LOG_2PI = np.float32(0.9189385332046727)
+
+Weights = Mapping[str, npt.NDArray[np.float32]]
+
+
+@dataclass
+class Outputs:
+    """The output distribution of a block: mean and log_sigma [P, B], logits of booleans, absences, categories."""
+
+    mean: Floats
+    log_sigma: Floats
+    booleans: Floats
+    nulls: Floats
+    logits: list[Floats]
+
+
+@dataclass
+class BlockScores:
+    """What one block gives: terms [K, B] (nats, averaged over draws and members), squares [K, B] (squared differences),
+    member_nll and member_kl [M, B], mu and sigma [M * L, B]."""
+
+    terms: Floats
+    squares: Floats
+    member_nll: Floats
+    member_kl: Floats
+    mu: Floats
+    sigma: Floats
+
+
+class Forward:
+    """Encoder, decoder and likelihood of all members in numpy.
+
+    Args:
+        weights: tensors as `training.export_weights` makes them.
+        draws: [S, L] fixed standard normal draws, shared by all rows and members.
+    """
+
+    def __init__(self, layout: Layout, shape: Shape, weights: Weights, draws: Floats, absent_nll: Floats) -> None:
+        self.layout, self.shape, self.weights = layout, shape, weights
+        self.draws, self.absent_nll = draws, absent_nll
+        self._constant = np.setdiff1d(np.arange(layout.columns), layout.nullable)
+
+    def score(self, block: Encoded) -> BlockScores:
+        """Score a block of rows."""
+        layout, shape, rows = self.layout, self.shape, block.rows
+        terms = np.zeros((layout.columns, rows), np.float32)
+        squares = np.zeros_like(terms)
+        member_nll, member_kl, mus, sigmas = [], [], [], []
+        scale = np.float32(1.0 / (shape.members * len(self.draws)))
+        for m in range(shape.members):
+            mu, logvar = self.encode(m, block)
+            sigma = np.exp(0.5 * logvar) if shape.forks else np.zeros_like(mu)
+            member = np.zeros_like(terms)
+            for draw in self.draws:
+                outputs = self.decode(m, mu + sigma * draw[:, None] if shape.forks else mu)
+                self.add_terms(outputs, block, member, squares)
+            member *= np.float32(1.0 / len(self.draws))
+            terms += member
+            member_nll.append(member.sum(axis=0))
+            kl = 0.5 * (mu * mu + np.exp(logvar) - 1.0 - logvar) if shape.forks else 0.5 * mu * mu
+            member_kl.append(kl.sum(axis=0))
+            mus.append(mu)
+            sigmas.append(sigma)
+        terms *= np.float32(1.0 / shape.members)
+        squares *= scale
+        return BlockScores(
+            terms, squares, np.stack(member_nll), np.stack(member_kl), np.concatenate(mus), np.concatenate(sigmas)
+        )
+
+    def encode(self, member: int, block: Encoded) -> tuple[Floats, Floats]:
+        """Posterior mean and logvar of one member, each [L, B]."""
+        layout, weights = self.layout, self.weights
+        first = weights["encoder.0.weight"][member]
+        d, k = layout.inputs, layout.columns
+        h = first[:, :d] @ block.x
+        if block.absent.any():
+            h += first[:, d : d + k] @ block.absent.astype(np.float32)
+        start = d + k
+        for c, width in enumerate(self.shape.embeddings):
+            table = weights[f"embedding.{c}"][member]  # [e, levels + 1]
+            h += (first[:, start : start + width] @ table)[:, block.codes[c]]
+            start += width
+        h += weights["encoder.0.bias"][member]
+        h = self._cone("encoder", member, np.maximum(h, 0.0, out=h), 1)
+        mu = weights["mu.weight"][member] @ h + weights["mu.bias"][member]
+        if not self.shape.forks:
+            return mu, np.zeros_like(mu)
+        logvar = weights["logvar.weight"][member] @ h + weights["logvar.bias"][member]
+        return mu, np.clip(logvar, LOGVAR_MIN, LOGVAR_MAX, out=logvar)
+
+    def decode(self, member: int, z: Floats) -> Outputs:
+        """The output distribution at a latent point z [L, B]."""
+        layout, weights = self.layout, self.weights
+        h = self._cone("decoder", member, z, 0)
+        out = weights["head.weight"][member] @ h
+        out += weights["head.bias"][member]
+        p, b, n = len(layout.continuous), len(layout.booleans), len(layout.nullable)
+        mean, rest = out[:p], out[p:]
+        if self.shape.row_sigma:
+            log_sigma, rest = np.clip(rest[:p], LOG_SIGMA_MIN, LOG_SIGMA_MAX), rest[p:]
+        else:
+            log_sigma = np.clip(weights["log_sigma"][member], LOG_SIGMA_MIN, LOG_SIGMA_MAX)
+        starts = layout.level_starts
+        logits = [rest[b + n + i : b + n + j] for i, j in itertools.pairwise(starts)]
+        return Outputs(mean, log_sigma, rest[:b], rest[b : b + n], logits)
+
+    def _cone(self, side: str, member: int, h: Floats, first: int) -> Floats:
+        for i in range(first, len(self.shape.layers)):
+            h = self.weights[f"{side}.{i}.weight"][member] @ h
+            h += self.weights[f"{side}.{i}.bias"][member]
+            np.maximum(h, 0.0, out=h)
+        return h
+
+    def add_terms(self, outputs: Outputs, block: Encoded, terms: Floats, squares: Floats) -> None:
+        """Add each column's negative log-likelihood and squared difference under `outputs` to [K, B] sums."""
+        layout = self.layout
+        p = len(layout.continuous)
+        nll = np.zeros_like(terms)
+        square = np.zeros_like(terms)
+        if p:
+            error = block.x[:p] - outputs.mean
+            square[layout.continuous_columns] = np.add.reduceat(error * error, layout.starts, axis=0)
+            error *= np.exp(-outputs.log_sigma)
+            error *= error
+            error *= 0.5
+            error += outputs.log_sigma + HALF_LOG_2PI
+            nll[layout.continuous_columns] = np.add.reduceat(error, layout.starts, axis=0)
+        for i, k in enumerate(layout.booleans):
+            nll[k] = _softplus(-block.x[p + i] * outputs.booleans[i])
+            square[k] = (1.0 - np.exp(-nll[k])) ** 2
+        for c, k in enumerate(layout.categories):
+            nll[k] = _category_nll(outputs.logits[c], block.codes[c])
+            square[k] = (1.0 - np.exp(-nll[k])) ** 2
+        nll[block.absent] = 0.0
+        square[block.absent] = 0.0
+        for i, k in enumerate(layout.nullable):
+            sign = np.where(block.absent[k], np.float32(-1.0), np.float32(1.0))
+            absence = _softplus(sign * outputs.nulls[i])
+            nll[k] += absence
+            square[k] += (1.0 - np.exp(-absence)) ** 2
+        if block.absent.any():
+            never = self._constant
+            nll[never] += np.where(block.absent[never], self.absent_nll[never, None], np.float32(0.0))
+            square[never] += block.absent[never]
+        terms += nll
+        squares += square
+
+
+def sum_columns(values: Floats) -> Doubles:
+    """Sum of [K, n] over columns, [n] float64, always in the same order (numpy's own order depends on n)."""
+    total = np.zeros(values.shape[1])
+    for row in values:
+        total += row
+    return total
+
+
+def _softplus(x: Floats) -> Floats:
+    return np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x)))
+
+
+def _category_nll(logits: Floats, codes: npt.NDArray[np.int32]) -> Floats:
+    peak = logits.max(axis=0)
+    total = np.exp(logits - peak).sum(axis=0)
+    picked = logits[np.minimum(codes, len(logits) - 1), np.arange(logits.shape[1])]
+    nll: Floats = np.log(total) + peak - picked
+    return nll
+
+
+def split_blocks(encoded: Encoded, block_rows: int = BLOCK_ROWS) -> list[Encoded]:
+    """Blocks of exactly `block_rows` rows; the last one is padded with zero rows."""
+    blocks = [encoded.take(slice(s, s + block_rows)) for s in range(0, encoded.rows, block_rows)]
+    if blocks and blocks[-1].rows < block_rows:
+        last, pad = blocks[-1], ((0, 0), (0, block_rows - blocks[-1].rows))
+        blocks[-1] = Encoded(np.pad(last.x, pad), np.pad(last.codes, pad), np.pad(last.absent, pad))
+    return blocks

@@ -1,0 +1,209 @@
+"""The sand timer in torch: a cone encoder, the fork into mu and sigma, the merge, a mirrored decoder, a head per kind.
+
+Sources: Kingma & Welling 2013 (the VAE and its reparametrisation, eq. 10); Ioffe & Szegedy 2015 (batch normalisation).
+Several members train at once: every weight carries a leading member axis and each layer is one batched product.
+Shapes: M members, B rows, D continuous and boolean inputs, P continuous parts, C categories, K columns, L latent units.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vae_model.encoding import Layout
+from vae_model.rules import Shape
+
+LOG_SIGMA_MIN, LOG_SIGMA_MAX = -4.0, 3.0
+LOGVAR_MIN, LOGVAR_MAX = -12.0, 6.0
+HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
+NORM_EPS = 1e-5
+
+
+@dataclass
+class Batch:
+    """Inputs of one step: x [M, B, D] float32, codes [M, B, C] int64, absent [M, B, K] bool."""
+
+    x: Tensor
+    codes: Tensor
+    absent: Tensor
+
+
+class MemberLinear(nn.Module):
+    """y = x W + b for each member: x [M, B, in] -> [M, B, out]."""
+
+    def __init__(self, members: int, inputs: int, outputs: int, generator: torch.Generator, gain: float = 1.0) -> None:
+        super().__init__()
+        bound = gain * math.sqrt(6.0 / max(1, inputs)) / math.sqrt(3.0)
+        weight = torch.empty(members, inputs, outputs).uniform_(-bound, bound, generator=generator)
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class MemberNorm(nn.Module):
+    """Batch normalisation over the rows of each member's batch; running statistics when not training."""
+
+    mean: Tensor
+    var: Tensor
+
+    def __init__(self, members: int, width: int, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.scale = nn.Parameter(torch.ones(members, 1, width))
+        self.shift = nn.Parameter(torch.zeros(members, 1, width))
+        self.register_buffer("mean", torch.zeros(members, 1, width))
+        self.register_buffer("var", torch.ones(members, 1, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            var, mean = torch.var_mean(x, dim=1, keepdim=True, correction=0)
+            with torch.no_grad():
+                self.mean.lerp_(mean, self.momentum)
+                self.var.lerp_(var, self.momentum)
+        else:
+            mean, var = self.mean, self.var
+        return (x - mean) * torch.rsqrt(var + NORM_EPS) * self.scale + self.shift
+
+
+class Cone(nn.Module):
+    """Linear -> norm -> ReLU, from the first width to the last: x [M, B, widths[0]] -> [M, B, widths[-1]]."""
+
+    def __init__(self, members: int, widths: tuple[int, ...], generator: torch.Generator) -> None:
+        super().__init__()
+        pairs = list(itertools.pairwise(widths))
+        self.linears = [MemberLinear(members, i, o, generator) for i, o in pairs]
+        self.norms = [MemberNorm(members, o) for _, o in pairs]
+        self.modules_in_order = nn.ModuleList([*self.linears, *self.norms])
+
+    def forward(self, h: Tensor) -> Tensor:
+        for linear, norm in zip(self.linears, self.norms, strict=True):
+            h = F.relu(norm(linear(h)))
+        return h
+
+    def folded(self) -> list[tuple[Tensor, Tensor]]:
+        """Weight [M, in, out] and bias [M, 1, out] of each layer, its norm folded in, in float64."""
+        layers = []
+        for linear, norm in zip(self.linears, self.norms, strict=True):
+            factor = norm.scale.double() * torch.rsqrt(norm.var.double() + NORM_EPS)
+            bias = (linear.bias.double() - norm.mean.double()) * factor + norm.shift.double()
+            layers.append((linear.weight.double() * factor, bias))
+        return layers
+
+
+class Network(nn.Module):
+    """Encoder and decoder of all members."""
+
+    def __init__(self, layout: Layout, shape: Shape, seed: int) -> None:
+        super().__init__()
+        self.layout, self.shape = layout, shape
+        generator = torch.Generator().manual_seed(seed)
+        members, latent = shape.members, shape.latent
+        self.embeddings = nn.ParameterList(
+            nn.Parameter(torch.randn(members, levels + 1, width, generator=generator) * 0.5)
+            for levels, width in zip(layout.levels, shape.embeddings, strict=True)
+        )
+        inputs = layout.inputs + layout.columns + sum(shape.embeddings)
+        self.encoder = Cone(members, (inputs, *shape.layers), generator)
+        self.mu = MemberLinear(members, shape.layers[-1], latent, generator)
+        self.logvar = MemberLinear(members, shape.layers[-1], latent, generator, 0.1) if shape.forks else None
+        self.decoder = Cone(members, (latent, *reversed(shape.layers)), generator)
+        self.head = MemberLinear(members, shape.layers[0], sum(head_widths(layout, shape)), generator, 0.3)
+        self.log_sigma = nn.Parameter(torch.zeros(members, 1, len(layout.continuous))) if not shape.row_sigma else None
+
+    def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Posterior mu and logvar, each [M, B, L]; an autoencoder has no logvar: zeros."""
+        members = torch.arange(self.shape.members, device=batch.x.device)[:, None]
+        embedded = [table[members, batch.codes[..., c]] for c, table in enumerate(self.embeddings)]  # [M, B, e]
+        h = self.encoder(torch.cat([batch.x, batch.absent.to(batch.x.dtype), *embedded], dim=2))
+        mu = self.mu(h)
+        if self.logvar is None:
+            return mu, torch.zeros_like(mu)
+        return mu, self.logvar(h).clamp(LOGVAR_MIN, LOGVAR_MAX)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Outputs [M, B, O] of a latent point [M, B, L], in the order of `head_widths`."""
+        outputs: Tensor = self.head(self.decoder(z))
+        return outputs
+
+    def column_terms(self, outputs: Tensor, target: Batch) -> Tensor:
+        """Negative log-likelihood of each column: [M, B, K]."""
+        layout = self.layout
+        mean, log_sigma, booleans, nulls, logits = split_outputs(self, outputs)
+        terms = torch.zeros(target.absent.shape, device=outputs.device)
+        n = len(layout.continuous)
+        if n:
+            log_sigma = log_sigma.clamp(LOG_SIGMA_MIN, LOG_SIGMA_MAX)
+            error = (target.x[..., :n] - mean) * torch.exp(-log_sigma)
+            gaussian = 0.5 * error * error + log_sigma + HALF_LOG_2PI
+            owner = torch.tensor(layout.continuous, device=outputs.device)
+            terms = terms.index_add(2, owner, gaussian)
+        if layout.booleans:
+            owner = torch.tensor(layout.booleans, device=outputs.device)
+            terms = terms.index_add(2, owner, F.softplus(-target.x[..., n:] * booleans))
+        if layout.categories:
+            owner = torch.tensor(layout.categories, device=outputs.device)
+            losses = [category_nll(logits[c], target.codes[..., c]) for c in range(len(layout.categories))]
+            terms = terms.index_add(2, owner, torch.stack(losses, dim=2))
+        terms = terms.masked_fill(target.absent, 0.0)
+        if layout.nullable:
+            owner = torch.tensor(layout.nullable, device=outputs.device)
+            sign = 1.0 - 2.0 * target.absent[..., owner].to(outputs.dtype)
+            terms = terms.index_add(2, owner, F.softplus(sign * nulls))
+        return terms
+
+    def column_differences(self, outputs: Tensor, target: Batch) -> Tensor:
+        """Squared difference of input and reconstruction per column, [M, B, K]: the classic autoencoder's loss."""
+        layout = self.layout
+        mean, _, booleans, nulls, logits = split_outputs(self, outputs)
+        squares = torch.zeros(target.absent.shape, device=outputs.device)
+        n = len(layout.continuous)
+        if n:
+            owner = torch.tensor(layout.continuous, device=outputs.device)
+            squares = squares.index_add(2, owner, (target.x[..., :n] - mean) ** 2)
+        if layout.booleans:
+            owner = torch.tensor(layout.booleans, device=outputs.device)
+            squares = squares.index_add(2, owner, torch.sigmoid(-target.x[..., n:] * booleans) ** 2)
+        for c, owner_column in enumerate(layout.categories):
+            nll = category_nll(logits[c], target.codes[..., c])
+            owner = torch.tensor([owner_column], device=outputs.device)
+            squares = squares.index_add(2, owner, ((1.0 - torch.exp(-nll)) ** 2)[..., None])
+        squares = squares.masked_fill(target.absent, 0.0)
+        if layout.nullable:
+            owner = torch.tensor(layout.nullable, device=outputs.device)
+            sign = 1.0 - 2.0 * target.absent[..., owner].to(outputs.dtype)
+            squares = squares.index_add(2, owner, torch.sigmoid(sign * nulls) ** 2)
+        return squares
+
+
+def head_widths(layout: Layout, shape: Shape) -> tuple[int, ...]:
+    """Outputs of the decoder: means, log sigmas (when one per row), booleans, absences, category logits."""
+    p = len(layout.continuous)
+    return (p, p if shape.row_sigma else 0, len(layout.booleans), len(layout.nullable), sum(layout.levels))
+
+
+def split_outputs(network: Network, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
+    """mean, log_sigma, booleans, absences, and one tensor of logits per category."""
+    mean, log_sigma, booleans, nulls, logits = torch.split(
+        outputs, list(head_widths(network.layout, network.shape)), dim=2
+    )
+    if network.log_sigma is not None:
+        log_sigma = network.log_sigma.expand_as(mean)
+    return mean, log_sigma, booleans, nulls, torch.split(logits, list(network.layout.levels), dim=2)
+
+
+def category_nll(logits: Tensor, codes: Tensor) -> Tensor:
+    """[M, B] from logits [M, B, levels]; codes beyond the outcomes (no value) are masked by the caller."""
+    picked = logits.gather(2, codes.clamp(max=logits.shape[2] - 1)[..., None])[..., 0]
+    return torch.logsumexp(logits, dim=2) - picked
+
+
+def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
+    """KL(N(mu, sigma^2) || N(0, 1)) per latent unit, [M, B, L] (Kingma & Welling 2013, appendix B)."""
+    return 0.5 * (mu * mu + logvar.exp() - 1.0 - logvar)

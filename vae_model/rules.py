@@ -1,0 +1,92 @@
+"""Defaults by rule: the shape of the network and of its training, from the size of the table and its column kinds.
+
+docs/model.md records what was tried for each rule and what it gave.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from vae_model.encoding import Layout
+
+if TYPE_CHECKING:
+    from vae_model.options import ModelOptions, TrainOptions
+
+SMALL_ROWS = 20_000
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The network's dimensions: everything that weights depend on."""
+
+    kind: Literal["vae", "autoencoder"]
+    layers: tuple[int, ...]
+    latent: int
+    members: int
+    embeddings: tuple[int, ...]
+    row_sigma: bool
+
+    @property
+    def forks(self) -> bool:
+        return self.kind == "vae"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the network is trained. `steps_per_epoch` counts gradient steps; `holdout` is a number of rows."""
+
+    beta: float
+    epochs: int
+    steps_per_epoch: int
+    batch_rows: int
+    learning_rate: float
+    holdout: int
+    patience: int
+    trim: float
+    mask: float
+    warmup: float
+    samples: int
+    seed: int
+
+
+def choose_shape(rows: int, layout: Layout, options: ModelOptions) -> Shape:
+    """Small tables get several members with a sigma per column; large ones get one, with a sigma per row."""
+    small = rows < SMALL_ROWS
+    width = layout.inputs + sum(min(16, n) for n in layout.levels)
+    wide = (128, 64) if small or not layout.levels else (256, 128)
+    latent = max(2, round(math.sqrt(layout.columns))) if small else max(4, min(16, layout.columns))
+    return Shape(
+        kind=options.kind,
+        layers=wide if options.layers == "auto" else options.layers,
+        latent=min(latent, max(2, width)) if options.latent == "auto" else options.latent,
+        members=(6 if small else 1) if options.members == "auto" else options.members,
+        embeddings=tuple(min(16, max(2, math.ceil(n / 2))) for n in layout.levels),
+        row_sigma=not small,
+    )
+
+
+def choose_recipe(rows: int, shape: Shape, model: ModelOptions, train: TrainOptions) -> Recipe:
+    """Short training for small tables, which may be full of anomalies; about 20 passes for large ones."""
+    small = rows < SMALL_ROWS
+    batch_rows = (128 if small else 512) if train.batch_rows == "auto" else train.batch_rows
+    share = 0.2 if train.holdout == "auto" else train.holdout
+    holdout = min(50_000, max(1, round(rows * share)))
+    per_pass = max(1, math.ceil((rows - holdout) / batch_rows))
+    steps_per_epoch = max(20, per_pass)
+    passes = 10 if small else max(3, min(20, round(4_000 / steps_per_epoch)))
+    return Recipe(
+        beta=(0.3 if small else 0.2) if model.beta == "auto" else model.beta,
+        epochs=passes if train.epochs == "auto" else train.epochs,
+        steps_per_epoch=20 if small and train.epochs == "auto" else steps_per_epoch,
+        batch_rows=batch_rows,
+        learning_rate=(3e-3 if small else 4e-3) if train.learning_rate == "auto" else train.learning_rate,
+        holdout=holdout,
+        patience=train.patience,
+        trim=(0.1 if small else 0.0) if train.trim == "auto" else train.trim,
+        mask=0.1 if train.mask == "auto" else train.mask,
+        warmup=0.3,
+        samples=(4 if shape.forks else 1) if model.samples == "auto" else model.samples,
+        seed=train.seed,
+    )

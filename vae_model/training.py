@@ -1,0 +1,210 @@
+"""The training loop: seeded, with a held-out part for early stopping; it knows batches and losses, not tables."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from vae_model.encoding import Encoded
+from vae_model.network import Batch, Network, kl_divergence
+from vae_model.rules import Recipe
+
+
+@dataclass(frozen=True)
+class TrainEvent:
+    """Progress after an epoch. Losses are means over rows, in nats; `held_out` is that of held-out rows."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    held_out: float
+    kl: float
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Encoded rows as tensors: x [n, D] float32, codes [n, C] int64, absent [n, K] bool."""
+
+    x: Tensor
+    codes: Tensor
+    absent: Tensor
+
+    @classmethod
+    def from_encoded(cls, encoded: Encoded, device: torch.device) -> Rows:
+        x, codes, absent = (
+            torch.from_numpy(np.ascontiguousarray(a.T)).to(device) for a in (encoded.x, encoded.codes, encoded.absent)
+        )
+        return cls(x, codes.long(), absent)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, index: Tensor) -> Batch:
+        """Rows of each member's batch: index [M, B]."""
+        return Batch(self.x[index], self.codes[index], self.absent[index])
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that `train.device` names; 'auto' is the first GPU, else the CPU."""
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def hide_columns(batch: Batch, network: Network, share: float, generator: torch.Generator) -> Batch:
+    """Denoising: each column of each row is hidden from the encoder with probability `share`, as if it were absent."""
+    if share <= 0:
+        return batch
+    layout, device = network.layout, batch.x.device
+    hidden = torch.rand(batch.absent.shape, generator=generator, device=device) < share
+    owners = torch.tensor((*layout.continuous, *layout.booleans), dtype=torch.long, device=device)
+    categories = torch.tensor(layout.categories, dtype=torch.long, device=device)
+    absent_codes = torch.tensor(layout.levels, dtype=torch.long, device=device)
+    return Batch(
+        batch.x.masked_fill(hidden[..., owners], 0.0),
+        torch.where(hidden[..., categories], absent_codes, batch.codes) if layout.categories else batch.codes,
+        batch.absent | hidden,
+    )
+
+
+def row_losses(network: Network, shown: Batch, target: Batch, noise: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    """Loss and KL of each row, [M, B]: negative beta-ELBO for a VAE, mean squared difference for an autoencoder."""
+    mu, logvar = network.encode(shown)
+    if not network.shape.forks:
+        differences = network.column_differences(network.decode(mu), target)
+        return differences.mean(dim=2), torch.zeros_like(mu[..., 0])
+    outputs = network.decode(mu + noise * torch.exp(0.5 * logvar))
+    kl = kl_divergence(mu, logvar).sum(dim=2)
+    return network.column_terms(outputs, target).sum(dim=2) + beta * kl, kl
+
+
+class Trainer:
+    """Fits a network to rows by a recipe. Every random draw follows from (seed, epoch), so an epoch can be repeated."""
+
+    def __init__(self, network: Network, recipe: Recipe, rows: Rows, held_out: Rows) -> None:
+        self.network, self.recipe, self.rows, self.held_out = network, recipe, rows, held_out
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate, fused=False)
+        self.steps = recipe.epochs * recipe.steps_per_epoch
+        self.curve: list[dict[str, float]] = []
+        self.best_loss, self.best_epoch = math.inf, -1
+        self.best: dict[str, Tensor] = {}
+
+    def run(self, on_event: Callable[[TrainEvent], None] | None = None) -> None:
+        """Train to the end or until the held-out loss has not improved for `patience` epochs; keep the best weights."""
+        started_s = time.monotonic()
+        for epoch in range(len(self.curve), self.recipe.epochs):
+            loss = self._run_epoch(epoch)
+            held_out, kl = self.evaluate()
+            self.curve.append({"epoch": epoch + 1, "loss": loss, "held_out": held_out, "kl": kl})
+            if held_out < self.best_loss and epoch * self.recipe.steps_per_epoch >= self.recipe.warmup * self.steps:
+                self.best_loss, self.best_epoch = held_out, epoch
+                self.best = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+            if on_event:
+                done = (epoch + 1) * self.recipe.steps_per_epoch
+                elapsed_s = time.monotonic() - started_s
+                on_event(TrainEvent(epoch + 1, self.recipe.epochs, done, self.steps, loss, held_out, kl, elapsed_s))
+            if self.best and self.recipe.patience and epoch - self.best_epoch >= self.recipe.patience:
+                break
+        if self.best:
+            self.network.load_state_dict(self.best)
+        self.network.eval()
+
+    def _run_epoch(self, epoch: int) -> float:
+        recipe, network = self.recipe, self.network
+        generator = torch.Generator(device=self.rows.x.device).manual_seed(recipe.seed * 1_000_003 + epoch)
+        order = self._batch_order(epoch)
+        network.train()
+        total = 0.0
+        for i in range(recipe.steps_per_epoch):
+            step = epoch * recipe.steps_per_epoch + i
+            for group in self.optimizer.param_groups:
+                group["lr"] = recipe.learning_rate * one_cycle(step / self.steps)
+            total += self._take_step(order[:, i], step, generator)
+        return total / recipe.steps_per_epoch
+
+    def _take_step(self, index: Tensor, step: int, generator: torch.Generator) -> float:
+        recipe, network = self.recipe, self.network
+        target = self.rows.take(index)
+        shown = hide_columns(target, network, recipe.mask, generator)
+        noise = torch.randn(*index.shape, network.shape.latent, generator=generator, device=index.device)
+        beta = recipe.beta * min(1.0, step / max(1.0, recipe.warmup * self.steps))
+        losses, _ = row_losses(network, shown, target, noise, beta)
+        kept = keep_smallest(losses, recipe.trim)
+        loss = kept.mean(dim=1).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0 * network.shape.members)
+        self.optimizer.step()
+        return float(loss.detach()) / network.shape.members
+
+    def _batch_order(self, epoch: int) -> Tensor:
+        """Row numbers [M, steps, B]: each member walks through its own shuffles of the training rows."""
+        recipe, n = self.recipe, len(self.rows)
+        wanted = recipe.steps_per_epoch * recipe.batch_rows
+        generator = torch.Generator().manual_seed(recipe.seed * 7_919 + epoch + 1)
+        members = []
+        for _ in range(self.network.shape.members):
+            shuffles = [torch.randperm(n, generator=generator) for _ in range(math.ceil(wanted / n))]
+            members.append(torch.cat(shuffles)[:wanted])
+        order = torch.stack(members).view(-1, recipe.steps_per_epoch, recipe.batch_rows)
+        return order.to(self.rows.x.device)
+
+    @torch.no_grad()
+    def evaluate(self, block_rows: int = 4_096) -> tuple[float, float]:
+        """Mean loss and KL of the held-out rows at the posterior mean, with the final beta."""
+        self.network.eval()
+        losses, kls = [], []
+        members = self.network.shape.members
+        for start in range(0, len(self.held_out), block_rows):
+            index = torch.arange(start, min(start + block_rows, len(self.held_out)), device=self.rows.x.device)
+            batch = self.held_out.take(index.expand(members, -1))
+            noise = torch.zeros(members, len(index), self.network.shape.latent, device=index.device)
+            loss, kl = row_losses(self.network, batch, batch, noise, self.recipe.beta)
+            losses.append(loss)
+            kls.append(kl)
+        return float(torch.cat(losses, dim=1).mean()), float(torch.cat(kls, dim=1).mean())
+
+
+def one_cycle(progress: float, rise: float = 0.1) -> float:
+    """Factor on the peak learning rate: linear rise over the first tenth, then half a cosine down to 1 %."""
+    if progress < rise:
+        return 0.05 + 0.95 * progress / rise
+    return 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * (progress - rise) / (1.0 - rise)))
+
+
+def keep_smallest(losses: Tensor, trim: float) -> Tensor:
+    """Drop the `trim` share of rows with the largest losses from each member's batch: [M, B] -> [M, kept]."""
+    kept = max(1, round(losses.shape[1] * (1.0 - trim)))
+    return losses if kept == losses.shape[1] else losses.topk(kept, dim=1, largest=False).values
+
+
+@torch.no_grad()
+def export_weights(network: Network) -> dict[str, npt.NDArray[np.float32]]:
+    """Weights for the numpy forward pass: [M, out, in] matrices and [M, out, 1] biases, norms folded in."""
+    tensors: dict[str, Tensor] = {}
+    for side, cone in (("encoder", network.encoder), ("decoder", network.decoder)):
+        for i, (weight, bias) in enumerate(cone.folded()):
+            tensors[f"{side}.{i}.weight"], tensors[f"{side}.{i}.bias"] = weight, bias
+    for name in ("mu", "logvar", "head"):
+        linear = getattr(network, name)
+        if linear is not None:
+            tensors[f"{name}.weight"], tensors[f"{name}.bias"] = linear.weight, linear.bias
+    for c, table in enumerate(network.embeddings):
+        tensors[f"embedding.{c}"] = table
+    if network.log_sigma is not None:
+        tensors["log_sigma"] = network.log_sigma
+    return {name: _to_numpy(value.transpose(1, 2)) for name, value in tensors.items()}
+
+
+def _to_numpy(value: Tensor) -> npt.NDArray[np.float32]:
+    return np.ascontiguousarray(value.detach().float().cpu().numpy())
