@@ -1,14 +1,15 @@
 """Calibration: a row's statistic -> the share of normal rows at least as unusual, from held-out rows.
 
 Below the tail threshold the empirical distribution decides; above it a generalised Pareto distribution fitted to the
-exceedances (Pickands 1975; peaks over threshold). A tail that would end (negative shape) is continued exponentially, with
-its own slope, from where half a held-out row is expected: no row gets probability zero. log10 is computed directly, so
-scores of hundreds neither overflow nor tie.
+exceedances (Pickands 1975; peaks over threshold). A tail that would end (negative shape) is continued exponentially,
+with its own slope, from where half a held-out row is expected: no row gets probability zero. log10 is computed
+directly, so scores of hundreds neither overflow nor tie.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +33,7 @@ class Calibration:
         tail_share: share of rows beyond it.
         shape: of the generalised Pareto tail (xi).
         scale: of the tail (sigma), in units of the statistic.
-        junction: excess over the threshold beyond which the tail goes on exponentially; infinity for never.
+        junction: excess over the threshold beyond which the tail goes on exponentially.
     """
 
     knots: npt.NDArray[np.float64]
@@ -48,7 +49,7 @@ class Calibration:
         body = np.interp(statistic, self.knots, self.log10_share)
         excess = np.maximum(statistic - self.threshold, 0.0)
         near = np.minimum(excess, self.junction)
-        slope = 1.0 / (self.scale + self.shape * self.junction) if math.isfinite(self.junction) else 0.0
+        slope = 1.0 / (self.scale + self.shape * self.junction)
         tail = self._log_survival(near) - (excess - near) * slope
         log10_tail = math.log10(self.tail_share) + tail * _LOG10_E
         return np.minimum(np.where(statistic > self.threshold, log10_tail, body), 0.0)
@@ -69,7 +70,7 @@ def calibrate(statistic: Doubles) -> Calibration:
     excess = ordered[ordered > threshold] - threshold
     tail_share = (len(excess) + 0.5) / (n + 1)
     shape, scale = _fit_tail(excess)
-    junction = math.inf
+    junction = sys.float_info.max
     if shape < 0:
         # Excess with survival 0.5 / (n * tail_share): beyond it no held-out row speaks for the fitted end of the tail.
         junction = scale / shape * ((0.5 / (n * tail_share)) ** -shape - 1.0)

@@ -5,7 +5,7 @@ Matrices are [features, rows]: one column of the table is one contiguous stretch
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -88,6 +88,12 @@ class Encoded:
         return Encoded(self.x[:, rows], self.codes[:, rows], self.absent[:, rows])
 
 
+def concat_encoded(parts: Sequence[Encoded]) -> Encoded:
+    """Rows of all parts, in order; at least one part."""
+    x, codes, absent = ([getattr(part, name) for part in parts] for name in ("x", "codes", "absent"))
+    return Encoded(np.concatenate(x, axis=1), np.concatenate(codes, axis=1), np.concatenate(absent, axis=1))
+
+
 @dataclass(frozen=True)
 class TableEncoder:
     """Encoders of all feature columns with the share of absent values that training saw in each."""
@@ -155,8 +161,8 @@ class TableEncoder:
         )
 
 
-def fit_encoder(columns: Iterable[Column], table: pa.Table, max_categories: int) -> TableEncoder:
-    """Fit every column's statistics on a table (the extract, or a sample of it when it is large)."""
+def fit_encoder(columns: Iterable[Column], table: pa.Table, max_categories: int, rows: int) -> TableEncoder:
+    """Fit every column's statistics on a table (the extract of `rows` rows, or a sample of it when it is large)."""
     columns = tuple(columns)
     encoders, shares = [], []
     for column in columns:
@@ -164,7 +170,7 @@ def fit_encoder(columns: Iterable[Column], table: pa.Table, max_categories: int)
         encoder = _fit_column(column, values, max_categories)
         encoders.append(encoder)
         shares.append(_absent_share(encoder, values))
-    return TableEncoder(columns, tuple(encoders), tuple(shares), table.num_rows)
+    return TableEncoder(columns, tuple(encoders), tuple(shares), rows)
 
 
 def _combine(values: pa.ChunkedArray) -> pa.Array:

@@ -1,8 +1,8 @@
 """Why a row is unusual: each column's share of the surprise, what was observed, and what the model expected instead.
 
-A column is judged by leaving it out: its surprise is how much less unusual the row becomes, in nats, when the column is
-hidden from the encoder and its own term replaced by that of a usual row. A wrong value spoils the reconstruction of the
-columns that depend on it, so the terms alone would blame them too. Its expected value is what the decoder says while the
+A column is judged by leaving it out: its surprise is how much less unusual the row gets, in nats, when the column is
+hidden from the encoder and its own term replaced by that of a usual row. A wrong value spoils the reconstruction of
+the columns that depend on it, so the terms alone would blame them too. Its expected value is what the decoder says while the
 column is hidden: the value given all the others.
 """
 

@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
-from collections.abc import Callable, Iterable, Mapping
+import json
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.dataset as ds
 
 from vae_model.bundle import Bundle
 from vae_model.calibration import calibrate
+from vae_model.checkpoint import load_progress, save_progress
 from vae_model.columns import plan_columns
-from vae_model.encoding import Encoded, TableEncoder, fit_encoder
+from vae_model.encoding import Encoded, TableEncoder, concat_encoded, fit_encoder
 from vae_model.errors import DataError
 from vae_model.explaining import take_rows
 from vae_model.forward import split_blocks
 from vae_model.network import Network
 from vae_model.options import ColumnOptions, ModelOptions, TrainOptions
+from vae_model.rows import RowStore
 from vae_model.rules import Recipe, Shape, choose_recipe, choose_shape
 from vae_model.scorer import build_forward, combine
-from vae_model.training import Rows, Trainer, TrainEvent, choose_device, export_weights
+from vae_model.sources import Source, TrainingRows, open_rows
+from vae_model.training import Trainer, TrainEvent, choose_device, export_weights
 
 MIN_ROWS = 10
 STORED_DRAWS = 64
+STATISTICS_ROWS = 300_000
+JUDGED_ROWS = 10_000
 
-Source: TypeAlias = pa.Table | ds.Dataset | Iterable[pa.RecordBatch]
 
-
-def fit(
+def fit(  # noqa: PLR0913
     source: Source,
     columns: ColumnOptions | None = None,
     seed: int = 0,
@@ -40,6 +45,8 @@ def fit(
     train: TrainOptions | None = None,
     lineage: Mapping[str, Any] | None = None,
     on_event: Callable[[TrainEvent], None] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     **options: Any,
 ) -> Bundle:
     """Fit a VAE to rows without labels.
@@ -53,6 +60,8 @@ def fit(
         options: single options of either by name, such as beta=0.5 or epochs=3.
         lineage: where the rows came from; kept in the bundle.
         on_event: called after each epoch.
+        checkpoint: file that keeps the state after each epoch; the caller removes it once the bundle is saved.
+        resume: go on from the checkpoint, if there is one; the bundle is the same as an unbroken run's.
 
     Raises:
         DataError: too few rows, or no column that can be a feature.
@@ -60,16 +69,21 @@ def fit(
     """
     columns = columns or ColumnOptions()
     model, train = _merge_options(model or ModelOptions(), train or TrainOptions(seed=seed), options)
-    table = _to_table(source)
-    if table.num_rows < MIN_ROWS:
-        raise DataError(f"at least {MIN_ROWS} rows to train on", f"{table.num_rows}", "extract more rows")
-    plan = plan_columns(table.schema, table.slice(0, 50_000), columns)
-    encoder = fit_encoder(plan.features, table, columns.max_categories)
-    encoded = _encode_all(encoder, table)
-    shape = choose_shape(table.num_rows, encoder.layout, model)
-    recipe = choose_recipe(table.num_rows, shape, model, train)
-    held_out, kept = _split(encoded, recipe)
-    trainer = _train(encoder, shape, recipe, train, kept, held_out, on_event)
+    rows = open_rows(source)
+    if rows.count < MIN_ROWS:
+        raise DataError(f"at least {MIN_ROWS} rows to train on", f"{rows.count}", "extract more rows")
+    sample = rows.sample(STATISTICS_ROWS)
+    plan = plan_columns(sample.schema, sample, columns)
+    encoder = fit_encoder(plan.features, sample, columns.max_categories, rows.count)
+    shape = choose_shape(rows.count, encoder.layout, model)
+    recipe = choose_recipe(rows.count, shape, model, train)
+    store, held_out = _split(rows, encoder, recipe)
+    judged = RowStore(encoder.layout)
+    judged.append(held_out.take(slice(0, JUDGED_ROWS)))
+    network = Network(encoder.layout, shape, recipe.seed).to(choose_device(train.device))
+    trainer = Trainer(network, recipe, store, judged)
+    _run(trainer, encoder, train, on_event, Path(checkpoint) if checkpoint else None, resume)
+    store.close()
     bundle = Bundle(
         encoder=encoder,
         shape=shape,
@@ -99,50 +113,40 @@ def _merge_options(
     )
 
 
-def _to_table(source: Source) -> pa.Table:
-    if isinstance(source, pa.Table):
-        return source
-    if isinstance(source, ds.Dataset):
-        return source.to_table()
-    batches = list(source)
-    if not batches:
-        raise DataError("rows to train on", "no batch at all", "extract some rows first")
-    return pa.Table.from_batches(batches)
+def _split(rows: TrainingRows, encoder: TableEncoder, recipe: Recipe) -> tuple[RowStore, Encoded]:
+    """Encode all rows once: a seeded choice of them is held out, the rest is packed for training."""
+    chosen = np.zeros(rows.count, np.bool_)
+    chosen[np.random.default_rng(recipe.seed).permutation(rows.count)[: recipe.holdout]] = True
+    store, held_out, start = RowStore(encoder.layout), [], 0
+    for batch in rows.batches():
+        encoded = encoder.encode(batch)
+        mine = chosen[start : start + encoded.rows]
+        start += encoded.rows
+        held_out.append(take_rows(encoded, np.flatnonzero(mine)))
+        store.append(take_rows(encoded, np.flatnonzero(~mine)))
+    return store, concat_encoded(held_out)
 
 
-def _encode_all(encoder: TableEncoder, table: pa.Table) -> Encoded:
-    parts = [encoder.encode(batch) for batch in table.to_batches(65_536)]
-    return Encoded(
-        np.concatenate([p.x for p in parts], axis=1),
-        np.concatenate([p.codes for p in parts], axis=1),
-        np.concatenate([p.absent for p in parts], axis=1),
-    )
-
-
-def _split(encoded: Encoded, recipe: Recipe) -> tuple[Encoded, Encoded]:
-    order = np.random.default_rng(recipe.seed).permutation(encoded.rows)
-    held_out, kept = np.sort(order[: recipe.holdout]), np.sort(order[recipe.holdout :])
-    return take_rows(encoded, held_out), take_rows(encoded, kept)
-
-
-def _train(
+def _run(
+    trainer: Trainer,
     encoder: TableEncoder,
-    shape: Shape,
-    recipe: Recipe,
     train: TrainOptions,
-    kept: Encoded,
-    held_out: Encoded,
     on_event: Callable[[TrainEvent], None] | None,
-) -> Trainer:
+    checkpoint: Path | None,
+    resume: bool,
+) -> None:
     import torch
 
     torch.set_num_threads(1 if train.threads == "auto" else train.threads)
-    device = choose_device(train.device)
-    network = Network(encoder.layout, shape, recipe.seed).to(device)
-    judged = take_rows(held_out, np.arange(min(held_out.rows, 10_000)))
-    trainer = Trainer(network, recipe, Rows.from_encoded(kept, device), Rows.from_encoded(judged, device))
-    trainer.run(on_event)
-    return trainer
+    if checkpoint is None:
+        trainer.run(on_event)
+        return
+    content = [encoder.to_json(), encoder.rows, asdict(trainer.network.shape), asdict(trainer.recipe)]
+    fingerprint = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    progress = load_progress(checkpoint, fingerprint) if resume else None
+    if progress:
+        trainer.resume(progress)
+    trainer.run(on_event, lambda p: save_progress(checkpoint, p, fingerprint))
 
 
 def _draw_constants(shape: Shape, recipe: Recipe) -> dict[str, npt.NDArray[Any]]:

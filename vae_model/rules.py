@@ -35,7 +35,10 @@ class Shape:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the network is trained. `steps_per_epoch` counts gradient steps; `holdout` is a number of rows."""
+    """How the network is trained. `steps_per_epoch` counts gradient steps; `holdout` is a number of rows.
+
+    An epoch of a rule is a twentieth of the training, not a pass; one that the user counts is a pass over the rows.
+    """
 
     beta: float
     epochs: int
@@ -73,13 +76,12 @@ def choose_recipe(rows: int, shape: Shape, model: ModelOptions, train: TrainOpti
     batch_rows = (128 if small else 512) if train.batch_rows == "auto" else train.batch_rows
     share = 0.2 if train.holdout == "auto" else train.holdout
     holdout = min(50_000, max(1, round(rows * share)))
-    per_pass = max(1, math.ceil((rows - holdout) / batch_rows))
-    steps_per_epoch = max(20, per_pass)
-    passes = 10 if small else max(3, min(20, round(4_000 / steps_per_epoch)))
+    per_pass = math.ceil((rows - holdout) / batch_rows)
+    epochs, steps = (10, 200) if small else (20, min(4_000, 20 * per_pass))
     return Recipe(
         beta=(0.3 if small else 0.2) if model.beta == "auto" else model.beta,
-        epochs=passes if train.epochs == "auto" else train.epochs,
-        steps_per_epoch=20 if small and train.epochs == "auto" else steps_per_epoch,
+        epochs=epochs if train.epochs == "auto" else train.epochs,
+        steps_per_epoch=max(20, steps // epochs if train.epochs == "auto" else per_pass),
         batch_rows=batch_rows,
         learning_rate=(3e-3 if small else 4e-3) if train.learning_rate == "auto" else train.learning_rate,
         holdout=holdout,

@@ -12,8 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vae_model.encoding import Encoded
+from vae_model.checkpoint import Progress, optimizer_tensors, restore_optimizer
 from vae_model.network import Batch, Network, kl_divergence
+from vae_model.rows import RowStore
 from vae_model.rules import Recipe
 
 
@@ -31,27 +32,15 @@ class TrainEvent:
     elapsed_s: float
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Encoded rows as tensors: x [n, D] float32, codes [n, C] int64, absent [n, K] bool."""
-
-    x: Tensor
-    codes: Tensor
-    absent: Tensor
-
-    @classmethod
-    def from_encoded(cls, encoded: Encoded, device: torch.device) -> Rows:
-        x, codes, absent = (
-            torch.from_numpy(np.ascontiguousarray(a.T)).to(device) for a in (encoded.x, encoded.codes, encoded.absent)
-        )
-        return cls(x, codes.long(), absent)
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def take(self, index: Tensor) -> Batch:
-        """Rows of each member's batch: index [M, B]."""
-        return Batch(self.x[index], self.codes[index], self.absent[index])
+def take_batch(store: RowStore, index: Tensor, device: torch.device) -> Batch:
+    """Rows of each member's batch: index [M, B]."""
+    x, codes, absent = store.take(index.reshape(-1).numpy())
+    shape = index.shape
+    return Batch(
+        torch.from_numpy(x).view(*shape, -1).to(device),
+        torch.from_numpy(codes).view(*shape, -1).to(device).long(),
+        torch.from_numpy(absent).view(*shape, -1).to(device).bool(),
+    )
 
 
 def choose_device(name: str) -> torch.device:
@@ -91,17 +80,37 @@ def row_losses(network: Network, shown: Batch, target: Batch, noise: Tensor, bet
 class Trainer:
     """Fits a network to rows by a recipe. Every random draw follows from (seed, epoch), so an epoch can be repeated."""
 
-    def __init__(self, network: Network, recipe: Recipe, rows: Rows, held_out: Rows) -> None:
+    def __init__(self, network: Network, recipe: Recipe, rows: RowStore, held_out: RowStore) -> None:
         self.network, self.recipe, self.rows, self.held_out = network, recipe, rows, held_out
+        self.device = next(network.parameters()).device
         self.optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate, fused=False)
         self.steps = recipe.epochs * recipe.steps_per_epoch
         self.curve: list[dict[str, float]] = []
         self.best_loss, self.best_epoch = math.inf, -1
         self.best: dict[str, Tensor] = {}
 
-    def run(self, on_event: Callable[[TrainEvent], None] | None = None) -> None:
+    def resume(self, progress: Progress) -> None:
+        """Go on from a checkpoint."""
+        self.network.load_state_dict(progress.network)
+        restore_optimizer(self.optimizer, progress.optimizer)
+        self.best, self.best_loss, self.best_epoch = progress.best, progress.best_loss, progress.best_epoch
+        self.curve = progress.curve
+
+    def progress(self) -> Progress:
+        """What a checkpoint keeps."""
+        network, optimizer = dict(self.network.state_dict()), optimizer_tensors(self.optimizer)
+        return Progress(network, optimizer, self.best, self.best_loss, self.best_epoch, self.curve)
+
+    def run(
+        self,
+        on_event: Callable[[TrainEvent], None] | None = None,
+        on_epoch: Callable[[Progress], None] | None = None,
+    ) -> None:
         """Train to the end or until the held-out loss has not improved for `patience` epochs; keep the best weights."""
         started_s = time.monotonic()
+        if self._is_done():
+            self._finish()
+            return
         for epoch in range(len(self.curve), self.recipe.epochs):
             loss = self._run_epoch(epoch)
             held_out, kl = self.evaluate()
@@ -113,15 +122,24 @@ class Trainer:
                 done = (epoch + 1) * self.recipe.steps_per_epoch
                 elapsed_s = time.monotonic() - started_s
                 on_event(TrainEvent(epoch + 1, self.recipe.epochs, done, self.steps, loss, held_out, kl, elapsed_s))
-            if self.best and self.recipe.patience and epoch - self.best_epoch >= self.recipe.patience:
+            if on_epoch:
+                on_epoch(self.progress())
+            if self._is_done():
                 break
+        self._finish()
+
+    def _is_done(self) -> bool:
+        patience, epoch = self.recipe.patience, len(self.curve) - 1
+        return bool(self.best) and patience > 0 and epoch - self.best_epoch >= patience
+
+    def _finish(self) -> None:
         if self.best:
             self.network.load_state_dict(self.best)
         self.network.eval()
 
     def _run_epoch(self, epoch: int) -> float:
         recipe, network = self.recipe, self.network
-        generator = torch.Generator(device=self.rows.x.device).manual_seed(recipe.seed * 1_000_003 + epoch)
+        generator = torch.Generator(device=self.device).manual_seed(recipe.seed * 1_000_003 + epoch)
         order = self._batch_order(epoch)
         network.train()
         total = 0.0
@@ -134,9 +152,9 @@ class Trainer:
 
     def _take_step(self, index: Tensor, step: int, generator: torch.Generator) -> float:
         recipe, network = self.recipe, self.network
-        target = self.rows.take(index)
+        target = take_batch(self.rows, index, self.device)
         shown = hide_columns(target, network, recipe.mask, generator)
-        noise = torch.randn(*index.shape, network.shape.latent, generator=generator, device=index.device)
+        noise = torch.randn(*index.shape, network.shape.latent, generator=generator, device=self.device)
         beta = recipe.beta * min(1.0, step / max(1.0, recipe.warmup * self.steps))
         losses, _ = row_losses(network, shown, target, noise, beta)
         kept = keep_smallest(losses, recipe.trim)
@@ -149,15 +167,14 @@ class Trainer:
 
     def _batch_order(self, epoch: int) -> Tensor:
         """Row numbers [M, steps, B]: each member walks through its own shuffles of the training rows."""
-        recipe, n = self.recipe, len(self.rows)
+        recipe, n = self.recipe, self.rows.rows
         wanted = recipe.steps_per_epoch * recipe.batch_rows
         generator = torch.Generator().manual_seed(recipe.seed * 7_919 + epoch + 1)
         members = []
         for _ in range(self.network.shape.members):
             shuffles = [torch.randperm(n, generator=generator) for _ in range(math.ceil(wanted / n))]
             members.append(torch.cat(shuffles)[:wanted])
-        order = torch.stack(members).view(-1, recipe.steps_per_epoch, recipe.batch_rows)
-        return order.to(self.rows.x.device)
+        return torch.stack(members).view(-1, recipe.steps_per_epoch, recipe.batch_rows)
 
     @torch.no_grad()
     def evaluate(self, block_rows: int = 4_096) -> tuple[float, float]:
@@ -165,10 +182,10 @@ class Trainer:
         self.network.eval()
         losses, kls = [], []
         members = self.network.shape.members
-        for start in range(0, len(self.held_out), block_rows):
-            index = torch.arange(start, min(start + block_rows, len(self.held_out)), device=self.rows.x.device)
-            batch = self.held_out.take(index.expand(members, -1))
-            noise = torch.zeros(members, len(index), self.network.shape.latent, device=index.device)
+        for start in range(0, self.held_out.rows, block_rows):
+            index = torch.arange(start, min(start + block_rows, self.held_out.rows))
+            batch = take_batch(self.held_out, index.expand(members, -1), self.device)
+            noise = torch.zeros(members, len(index), self.network.shape.latent, device=self.device)
             loss, kl = row_losses(self.network, batch, batch, noise, self.recipe.beta)
             losses.append(loss)
             kls.append(kl)

@@ -51,7 +51,8 @@ def test_all_null_column_is_ignored():
     ("dtype", "family"),
     [
         (pa.uint8(), "integer"), (pa.decimal256(40, 3), "floating"), (pa.large_string(), "string"),
-        (pa.dictionary(pa.int8(), pa.string()), "string"), (pa.date64(), "date"), (pa.list_(pa.int8()), "list of numbers"),
+        (pa.dictionary(pa.int8(), pa.string()), "string"), (pa.date64(), "date"),
+        (pa.list_(pa.int8()), "list of numbers"),
         (pa.list_(pa.string()), "list<item: string>"), (pa.binary(), "binary"),
     ],
 )  # fmt: skip

@@ -46,8 +46,10 @@ def test_number_standardises_and_marks_absent():
 @pytest.mark.parametrize(
     "values",
     [
-        pa.array([2**63 - 1, -(2**63)], pa.int64()), pa.array([2**64 - 1, 0], pa.uint64()), pa.array([1.7e308, -1.7e308]),
-        pa.array([5, 5], pa.int8()), pa.array([0.0, 0.0]), pa.array([None, None], pa.float32()), pa.array([], pa.int32()),
+        pa.array([2**63 - 1, -(2**63)], pa.int64()), pa.array([2**64 - 1, 0], pa.uint64()),
+        pa.array([1.7e308, -1.7e308]),
+        pa.array([5, 5], pa.int8()), pa.array([0.0, 0.0]), pa.array([None, None], pa.float32()),
+        pa.array([], pa.int32()),
         pa.array([1, 2], pa.duration("us")), pa.array([1e-320, 0.0]),
     ],
 )  # fmt: skip

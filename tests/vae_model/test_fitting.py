@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import vae_model as vm
+from vae_model.training import TrainEvent
 
 
 def test_same_seed_gives_the_same_bundle_bit_for_bit(table):
@@ -56,3 +57,33 @@ def test_degenerate_tables_fit_and_score(values):
     table = pa.table({"a": values})
     scored = vm.score(table, vm.fit(table, epochs=1, members=1))
     assert np.isfinite(scored["anomaly_score"].to_numpy()).all()
+
+
+class Killed(BaseException):
+    """Stands for the process ending: nothing may catch it."""
+
+
+def test_a_broken_run_resumes_to_the_same_bundle(table, tmp_path):
+    def break_off(event: TrainEvent) -> None:
+        if event.epoch == 3:
+            raise Killed
+
+    options = {"epochs": 5, "members": 2, "seed": 4}
+    path = tmp_path / "checkpoint"
+    with pytest.raises(Killed):
+        vm.fit(table, on_event=break_off, checkpoint=path, **options)
+    epochs = []
+    resumed = vm.fit(table, on_event=lambda e: epochs.append(e.epoch), checkpoint=path, resume=True, **options)
+    assert epochs == [3, 4, 5]
+    assert resumed.model_id == vm.fit(table, **options).model_id
+    assert vm.fit(table, checkpoint=path, resume=True, **options).model_id == resumed.model_id
+
+
+def test_a_checkpoint_of_another_run_is_refused(table, tmp_path):
+    path = tmp_path / "checkpoint"
+    vm.fit(table, epochs=1, members=1, checkpoint=path)
+    with pytest.raises(vm.DataError, match="other rows, columns or options"):
+        vm.fit(table, epochs=2, members=1, checkpoint=path, resume=True)
+    path.write_bytes(b"damaged")
+    with pytest.raises(vm.DataError, match="damaged"):
+        vm.fit(table, epochs=1, members=1, checkpoint=path, resume=True)

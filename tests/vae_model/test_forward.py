@@ -9,8 +9,9 @@ from vae_model.columns import plan_columns
 from vae_model.encoding import fit_encoder
 from vae_model.forward import Forward, split_blocks
 from vae_model.network import Network, kl_divergence
+from vae_model.rows import RowStore
 from vae_model.rules import Shape
-from vae_model.training import Rows, export_weights
+from vae_model.training import export_weights, take_batch
 
 
 def randomise(network):
@@ -24,7 +25,7 @@ def randomise(network):
 @pytest.mark.parametrize(("kind", "row_sigma"), [("vae", True), ("vae", False), ("autoencoder", True)])
 def test_numpy_equals_torch(table, kind, row_sigma):
     plan = plan_columns(table.schema, table, vm.ColumnOptions(ignore=("id",), max_categories=64))
-    encoder = fit_encoder(plan.features, table, 64)
+    encoder = fit_encoder(plan.features, table, 64, table.num_rows)
     layout = encoder.layout
     shape = Shape(kind, (24, 12), 5, 3, tuple(4 for _ in layout.levels), row_sigma)
     network = Network(layout, shape, seed=0)
@@ -36,8 +37,9 @@ def test_numpy_equals_torch(table, kind, row_sigma):
     (block,) = split_blocks(encoded)
     scores = Forward(layout, shape, export_weights(network), draws, zeros).score(block)
 
-    rows = Rows.from_encoded(encoded, torch.device("cpu"))
-    batch = rows.take(torch.arange(len(rows)).expand(3, -1))
+    store = RowStore(layout)
+    store.append(encoded)
+    batch = take_batch(store, torch.arange(store.rows).expand(3, -1), torch.device("cpu"))
     with torch.no_grad():
         mu, logvar = network.encode(batch)
         sigma = torch.exp(0.5 * logvar) if shape.forks else torch.zeros_like(mu)

@@ -1,4 +1,4 @@
-"""What a stranger relies on: every row comes out, scores depend on the row and the bundle alone, and they make sense."""
+"""Every row comes out, scores depend on the row and the bundle alone, and they make sense."""
 
 import math
 from datetime import UTC, datetime

@@ -1,0 +1,129 @@
+"""Sandtimer as a Spark column function: `score_udf` for DataFrames, `register` for SQL.
+
+    scored = df.select("*", score_udf(bundle)(*bundle.feature_names).alias("a"))
+    register(spark, bundle, "vae_score")    # SELECT vae_score(struct(*)).anomaly_score FROM t
+
+The bundle's bytes are broadcast in a classic session; under Spark Connect, which has no broadcast, they travel in the
+closure.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import zipfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+import jobs
+import vae_model
+from jobs.worker import RemoteScorer, ScorerSpec
+from vae_model.schema import SCORE_SCHEMA
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, SparkSession
+    from pyspark.sql.types import StructType
+
+    from vae_model.bundle import Bundle
+    from vae_model.scorer import Explain
+
+ARCHIVE_NAME = "sandtimer.zip"
+
+
+def score_udf(
+    bundle: Bundle,
+    *,
+    alert_budget: float = 0.001,
+    explain: Explain = "alerts",
+    scored_at: datetime | None = None,
+    samples: int | None = None,
+    spark: SparkSession | None = None,
+) -> Callable[..., Column]:
+    """A column function that returns a struct of the score columns.
+
+    It takes the feature columns in the order of `bundle.feature_names`, or one struct that holds them by name. Spark
+    itself refuses a batch whose result has another number of rows.
+
+    Args:
+        bundle: the trained model.
+        alert_budget: see `vae_model.Scorer`, as for the next three.
+        explain: which rows get `top_columns`.
+        scored_at: the logical time; now when None.
+        samples: latent draws to use; as calibrated when None.
+        spark: the session to broadcast in; the active one when None.
+    """
+    from pyspark.sql.functions import arrow_udf
+    from pyspark.sql.pandas.functions import ArrowUDFType
+
+    session = spark or _active_session()
+    spec = ScorerSpec(bundle.model_id, alert_budget, explain, scored_at or datetime.now(UTC), samples)
+    remote = RemoteScorer(spec, _carry(session, bundle.to_bytes()))
+    ship_packages(session)
+
+    def score(*arrays: pa.Array) -> pa.Array:
+        return remote.score_arrays(arrays)
+
+    udf: Callable[..., Column] = arrow_udf(score, score_type(), ArrowUDFType.SCALAR)
+    return udf
+
+
+def register(spark: SparkSession, bundle: Bundle, name: str, *, alert_budget: float = 0.001) -> None:
+    """Make `SELECT name(struct(*)).anomaly_score FROM t` work in this session's SQL. Reasons come for anomalies."""
+    udf = score_udf(bundle, alert_budget=alert_budget, spark=spark)
+    spark.udf.register(name, udf)
+
+
+def score_type() -> StructType:
+    """The score columns as a Spark struct."""
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    return from_arrow_schema(SCORE_SCHEMA)
+
+
+def is_connect(spark: SparkSession) -> bool:
+    """Whether the session is a Spark Connect client, which has neither broadcast nor sparkContext."""
+    return type(spark).__module__.startswith("pyspark.sql.connect")
+
+
+def ship_packages(spark: SparkSession) -> None:
+    """Send `vae_model` and `jobs` to the executors, once a session; a local master shares our Python."""
+    if is_connect(spark):
+        if not getattr(spark, "_sandtimer_shipped", False):
+            spark.addArtifacts(write_archive(), pyfile=True)
+            spark._sandtimer_shipped = True  # type: ignore[attr-defined]
+        return
+    context = spark.sparkContext
+    if not context.master.startswith("local") and not getattr(context, "_sandtimer_shipped", False):
+        context.addPyFile(write_archive())
+        context._sandtimer_shipped = True  # type: ignore[attr-defined]
+
+
+def write_archive() -> str:
+    """Path of a zip with both packages' Python files, for `--py-files` or `addPyFile`."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for package in (vae_model, jobs):
+            root = Path(str(package.__file__)).parent
+            for path in sorted(root.rglob("*.py")):
+                archive.write(path, Path(root.name) / path.relative_to(root))
+    path = Path(tempfile.mkdtemp(prefix="sandtimer-")) / ARCHIVE_NAME
+    path.write_bytes(buffer.getvalue())
+    return str(path)
+
+
+def _carry(spark: SparkSession, data: bytes) -> Callable[[], bytes]:
+    if is_connect(spark):
+        return lambda: data
+    broadcast = spark.sparkContext.broadcast(data)
+    return lambda: broadcast.value
+
+
+def _active_session() -> SparkSession:
+    from pyspark.sql import SparkSession
+
+    session = SparkSession.getActiveSession()
+    return session or SparkSession.builder.getOrCreate()
