@@ -40,7 +40,7 @@ class Bundle:
     Attributes:
         encoder: the columns and their statistics.
         shape: dimensions of the network.
-        tensors: weights, `draws` [S, L], `column_baseline` [K], `member_center` and `member_scale` [M].
+        tensors: weights, `draws` [S, L], `column_baseline` [K], scales of columns [M, K] and members [M].
         calibration: statistic -> p-value.
         notes: what training wants said aloud, such as ignored columns.
         training_curve: one entry an epoch.

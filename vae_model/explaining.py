@@ -1,9 +1,9 @@
 """Why a row is unusual: each column's share of the surprise, what was observed, and what the model expected instead.
 
 A column is judged by leaving it out: its surprise is how much less unusual the row gets, in nats, when the column is
-hidden from the encoder and its own term replaced by that of a usual row. A wrong value spoils the reconstruction of
-the columns that depend on it, so the terms alone would blame them too. Its expected value is what the decoder says while the
-column is hidden: the value given all the others.
+hidden from the encoder and its own term replaced by that of a usual row. A wrong value spoils the reconstruction of the
+columns that depend on it, so the terms alone would blame them too. Its expected value is what the decoder says while
+the column is hidden: the value given all the others.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def decode_column(bundle: Bundle, forward: Forward, block: Encoded, k: int) -> l
     return values
 
 
-def to_words(value: object) -> str:  # noqa: PLR0911
+def to_words(value: object) -> str:
     """A value as a short text that is the same on every engine."""
     if value is None:
         return "NULL"

@@ -24,6 +24,7 @@ from vae_model.explaining import take_rows
 from vae_model.forward import split_blocks
 from vae_model.network import Network
 from vae_model.options import ColumnOptions, ModelOptions, TrainOptions
+from vae_model.ranking import fit_scales, rank_rows
 from vae_model.rows import RowStore
 from vae_model.rules import Recipe, Shape, choose_recipe, choose_shape
 from vae_model.scorer import build_forward, combine
@@ -76,7 +77,7 @@ def fit(  # noqa: PLR0913
     plan = plan_columns(sample.schema, sample, columns)
     encoder = fit_encoder(plan.features, sample, columns.max_categories, rows.count)
     shape = choose_shape(rows.count, encoder.layout, model)
-    recipe = choose_recipe(rows.count, shape, model, train)
+    recipe = choose_recipe(rows.count, model, train)
     store, held_out = _split(rows, encoder, recipe)
     judged = RowStore(encoder.layout)
     judged.append(held_out.take(slice(0, JUDGED_ROWS)))
@@ -87,7 +88,7 @@ def fit(  # noqa: PLR0913
     bundle = Bundle(
         encoder=encoder,
         shape=shape,
-        tensors={**export_weights(trainer.network), **_draw_constants(shape, recipe)},
+        tensors={**export_weights(network), "draws": _draw_latents(shape, recipe)},
         calibration=calibrate(np.zeros(1)),
         samples=recipe.samples,
         notes=plan.notes,
@@ -149,37 +150,34 @@ def _run(
     trainer.run(on_event, lambda p: save_progress(checkpoint, p, fingerprint))
 
 
-def _draw_constants(shape: Shape, recipe: Recipe) -> dict[str, npt.NDArray[Any]]:
-    """Fixed latent draws [S, L] in antithetic pairs (z, -z), and neutral scales to be replaced by `_calibrate`."""
+def _draw_latents(shape: Shape, recipe: Recipe) -> npt.NDArray[np.float32]:
+    """Fixed latent draws [S, L]: the posterior mean itself first, then antithetic pairs (z, -z)."""
     half = np.random.default_rng(recipe.seed + 1).standard_normal((STORED_DRAWS // 2, shape.latent))
-    draws = np.stack([half, -half], axis=1).reshape(STORED_DRAWS, shape.latent)
-    return {
-        "draws": draws.astype(np.float32),
-        "member_center": np.zeros(shape.members),
-        "member_scale": np.ones(shape.members),
-        "kl_weight": np.zeros(1),
-    }
+    pairs = np.stack([half, -half], axis=1).reshape(STORED_DRAWS, shape.latent)
+    return np.concatenate([np.zeros((1, shape.latent)), pairs[:-1]]).astype(np.float32)
 
 
 def _calibrate(bundle: Bundle, held_out: Encoded) -> Bundle:
-    """Scores of held-out rows fix each member's scale, each column's usual term, and the p-values."""
+    """Scores of held-out rows fix each column's and each member's scale, each column's usual term, and the p-values."""
     forward = build_forward(bundle)
     blocks = [forward.score(block) for block in split_blocks(held_out)]
-    n = held_out.rows
-    nll = np.concatenate([b.member_nll for b in blocks], axis=1)[:, :n].astype(np.float64)
-    kl = np.concatenate([b.member_kl for b in blocks], axis=1)[:, :n]
-    terms = np.concatenate([b.terms for b in blocks], axis=1)[:, :n]
-    squares = np.concatenate([b.squares for b in blocks], axis=1)[:, :n]
-    quartiles = np.quantile(nll, (0.25, 0.5, 0.75), axis=1)
+    n, ranking = held_out.rows, bundle.shape.ranking
+    terms = np.concatenate([b.member_terms for b in blocks], axis=2)[..., :n]  # [M, K, n]
+    squares = np.concatenate([b.member_squares for b in blocks], axis=2)[..., :n]
+    scales = [fit_scales(ranking, t, s) for t, s in zip(terms, squares, strict=True)]
+    ranks = np.stack([rank_rows(ranking, t, s, *c) for t, s, c in zip(terms, squares, scales, strict=True)])
+    quartiles = np.quantile(ranks, (0.25, 0.5, 0.75), axis=1)
     tensors = {
         **bundle.tensors,
+        "rank_center": np.stack([center for center, _ in scales]),
+        "rank_scale": np.stack([scale for _, scale in scales]),
         "member_center": quartiles[1],
         "member_scale": np.maximum(quartiles[2] - quartiles[0], 1e-6),
-        "column_baseline": np.median(terms, axis=1).astype(np.float32),
+        "column_baseline": np.median(terms.mean(axis=0), axis=1).astype(np.float32),
     }
     scaled = _replace(bundle, tensors=tensors)
-    error = np.sqrt(squares.mean(axis=0, dtype=np.float64))
-    return _replace(scaled, calibration=calibrate(combine(scaled, nll.astype(np.float32), kl, error)))
+    statistic = np.concatenate([combine(scaled, block) for block in blocks])[:n]
+    return _replace(scaled, calibration=calibrate(statistic))
 
 
 def _replace(bundle: Bundle, **changes: Any) -> Bundle:

@@ -19,8 +19,8 @@ from vae_model.encoding import Encoded, Layout
 from vae_model.rules import Shape
 
 BLOCK_ROWS = 1024
-LOG_SIGMA_MIN, LOG_SIGMA_MAX = -4.0, 3.0
-LOGVAR_MIN, LOGVAR_MAX = -12.0, 6.0
+LEAK = np.float32(0.1)
+LOGVAR_MIN, LOGVAR_MAX = -9.0, 3.0
 HALF_LOG_2PI = np.float32(0.9189385332046727)
 
 Weights = Mapping[str, npt.NDArray[np.float32]]
@@ -39,15 +39,29 @@ class Outputs:
 
 @dataclass
 class BlockScores:
-    """What one block gives: terms [K, B] (nats, averaged over draws and members), squares [K, B] (squared differences),
-    member_nll and member_kl [M, B], mu and sigma [M * L, B]."""
+    """What one block gives, averaged over draws.
 
-    terms: Floats
-    squares: Floats
-    member_nll: Floats
-    member_kl: Floats
+    Attributes:
+        member_terms: [M, K, B] negative log-likelihoods in nats.
+        member_squares: [M, K, B] squared differences of input and reconstruction.
+        mu: [M * L, B] posterior means.
+        sigma: [M * L, B] posterior standard deviations.
+    """
+
+    member_terms: Floats
+    member_squares: Floats
     mu: Floats
     sigma: Floats
+
+    @property
+    def terms(self) -> Floats:
+        """Mean of the members, [K, B]."""
+        return _mean_of_members(self.member_terms)
+
+    @property
+    def squares(self) -> Floats:
+        """Mean of the members, [K, B]."""
+        return _mean_of_members(self.member_squares)
 
 
 class Forward:
@@ -66,29 +80,21 @@ class Forward:
     def score(self, block: Encoded) -> BlockScores:
         """Score a block of rows."""
         layout, shape, rows = self.layout, self.shape, block.rows
-        terms = np.zeros((layout.columns, rows), np.float32)
+        terms = np.zeros((shape.members, layout.columns, rows), np.float32)
         squares = np.zeros_like(terms)
-        member_nll, member_kl, mus, sigmas = [], [], [], []
-        scale = np.float32(1.0 / (shape.members * len(self.draws)))
+        mus, sigmas = [], []
         for m in range(shape.members):
             mu, logvar = self.encode(m, block)
             sigma = np.exp(0.5 * logvar) if shape.forks else np.zeros_like(mu)
-            member = np.zeros_like(terms)
             for draw in self.draws:
                 outputs = self.decode(m, mu + sigma * draw[:, None] if shape.forks else mu)
-                self.add_terms(outputs, block, member, squares)
-            member *= np.float32(1.0 / len(self.draws))
-            terms += member
-            member_nll.append(member.sum(axis=0))
-            kl = 0.5 * (mu * mu + np.exp(logvar) - 1.0 - logvar) if shape.forks else 0.5 * mu * mu
-            member_kl.append(kl.sum(axis=0))
+                self.add_terms(outputs, block, terms[m], squares[m])
             mus.append(mu)
             sigmas.append(sigma)
-        terms *= np.float32(1.0 / shape.members)
-        squares *= scale
-        return BlockScores(
-            terms, squares, np.stack(member_nll), np.stack(member_kl), np.concatenate(mus), np.concatenate(sigmas)
-        )
+        if len(self.draws) > 1:
+            terms *= np.float32(1.0 / len(self.draws))
+            squares *= np.float32(1.0 / len(self.draws))
+        return BlockScores(terms, squares, np.concatenate(mus), np.concatenate(sigmas))
 
     def encode(self, member: int, block: Encoded) -> tuple[Floats, Floats]:
         """Posterior mean and logvar of one member, each [L, B]."""
@@ -104,7 +110,7 @@ class Forward:
             h += (first[:, start : start + width] @ table)[:, block.codes[c]]
             start += width
         h += weights["encoder.0.bias"][member]
-        h = self._cone("encoder", member, np.maximum(h, 0.0, out=h), 1)
+        h = self._cone("encoder", member, np.maximum(h, LEAK * h, out=h), 1)
         mu = weights["mu.weight"][member] @ h + weights["mu.bias"][member]
         if not self.shape.forks:
             return mu, np.zeros_like(mu)
@@ -119,10 +125,7 @@ class Forward:
         out += weights["head.bias"][member]
         p, b, n = len(layout.continuous), len(layout.booleans), len(layout.nullable)
         mean, rest = out[:p], out[p:]
-        if self.shape.row_sigma:
-            log_sigma, rest = np.clip(rest[:p], LOG_SIGMA_MIN, LOG_SIGMA_MAX), rest[p:]
-        else:
-            log_sigma = np.clip(weights["log_sigma"][member], LOG_SIGMA_MIN, LOG_SIGMA_MAX)
+        log_sigma, rest = self._bound(rest[:p]), rest[p:]
         starts = layout.level_starts
         logits = [rest[b + n + i : b + n + j] for i, j in itertools.pairwise(starts)]
         return Outputs(mean, log_sigma, rest[:b], rest[b : b + n], logits)
@@ -131,8 +134,16 @@ class Forward:
         for i in range(first, len(self.shape.layers)):
             h = self.weights[f"{side}.{i}.weight"][member] @ h
             h += self.weights[f"{side}.{i}.bias"][member]
-            np.maximum(h, 0.0, out=h)
+            np.maximum(h, LEAK * h, out=h)
         return h
+
+    def _bound(self, raw: Floats) -> Floats:
+        low, width = (
+            np.float32(self.shape.log_sigma_min),
+            np.float32(self.shape.log_sigma_max - self.shape.log_sigma_min),
+        )
+        bounded: Floats = low + width / (np.float32(1.0) + np.exp((low + width / 2 - raw) * (4 / width)))
+        return bounded
 
     def add_terms(self, outputs: Outputs, block: Encoded, terms: Floats, squares: Floats) -> None:
         """Add each column's negative log-likelihood and squared difference under `outputs` to [K, B] sums."""
@@ -167,6 +178,14 @@ class Forward:
             square[never] += block.absent[never]
         terms += nll
         squares += square
+
+
+def _mean_of_members(values: Floats) -> Floats:
+    total: Floats = values[0].copy()
+    for member in values[1:]:
+        total += member
+    total *= np.float32(1.0 / len(values))
+    return total
 
 
 def sum_columns(values: Floats) -> Doubles:

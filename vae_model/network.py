@@ -18,10 +18,10 @@ from torch.nn import functional as F
 from vae_model.encoding import Layout
 from vae_model.rules import Shape
 
-LOG_SIGMA_MIN, LOG_SIGMA_MAX = -4.0, 3.0
-LOGVAR_MIN, LOGVAR_MAX = -12.0, 6.0
+LEAK = 0.1
+LOGVAR_MIN, LOGVAR_MAX = -9.0, 3.0
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
-NORM_EPS = 1e-5
+NORM_EPS = 1e-3
 
 
 @dataclass
@@ -34,13 +34,12 @@ class Batch:
 
 
 class MemberLinear(nn.Module):
-    """y = x W + b for each member: x [M, B, in] -> [M, B, out]."""
+    """y = x W + b for each member: x [M, B, in] -> [M, B, out]; weights start with variance gain / in."""
 
-    def __init__(self, members: int, inputs: int, outputs: int, generator: torch.Generator, gain: float = 1.0) -> None:
+    def __init__(self, members: int, inputs: int, outputs: int, generator: torch.Generator, gain: float) -> None:
         super().__init__()
-        bound = gain * math.sqrt(6.0 / max(1, inputs)) / math.sqrt(3.0)
-        weight = torch.empty(members, inputs, outputs).uniform_(-bound, bound, generator=generator)
-        self.weight = nn.Parameter(weight)
+        spread = math.sqrt(gain / max(1, inputs))
+        self.weight = nn.Parameter(torch.randn(members, inputs, outputs, generator=generator) * spread)
         self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -73,22 +72,25 @@ class MemberNorm(nn.Module):
 
 
 class Cone(nn.Module):
-    """Linear -> norm -> ReLU, from the first width to the last: x [M, B, widths[0]] -> [M, B, widths[-1]]."""
+    """Linear -> norm (or none) -> leaky ReLU: x [M, B, widths[0]] -> [M, B, widths[-1]]."""
 
-    def __init__(self, members: int, widths: tuple[int, ...], generator: torch.Generator) -> None:
+    def __init__(self, members: int, widths: tuple[int, ...], norm: bool, generator: torch.Generator) -> None:
         super().__init__()
         pairs = list(itertools.pairwise(widths))
-        self.linears = [MemberLinear(members, i, o, generator) for i, o in pairs]
-        self.norms = [MemberNorm(members, o) for _, o in pairs]
+        self.linears = [MemberLinear(members, i, o, generator, gain=2.0) for i, o in pairs]
+        self.norms = [MemberNorm(members, o) for _, o in pairs] if norm else []
         self.modules_in_order = nn.ModuleList([*self.linears, *self.norms])
 
     def forward(self, h: Tensor) -> Tensor:
-        for linear, norm in zip(self.linears, self.norms, strict=True):
-            h = F.relu(norm(linear(h)))
+        for i, linear in enumerate(self.linears):
+            h = linear(h)
+            h = F.leaky_relu(self.norms[i](h) if self.norms else h, LEAK)
         return h
 
     def folded(self) -> list[tuple[Tensor, Tensor]]:
         """Weight [M, in, out] and bias [M, 1, out] of each layer, its norm folded in, in float64."""
+        if not self.norms:
+            return [(linear.weight, linear.bias) for linear in self.linears]
         layers = []
         for linear, norm in zip(self.linears, self.norms, strict=True):
             factor = norm.scale.double() * torch.rsqrt(norm.var.double() + NORM_EPS)
@@ -106,16 +108,20 @@ class Network(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         members, latent = shape.members, shape.latent
         self.embeddings = nn.ParameterList(
-            nn.Parameter(torch.randn(members, levels + 1, width, generator=generator) * 0.5)
+            nn.Parameter(torch.randn(members, levels + 1, width, generator=generator) * 0.3)
             for levels, width in zip(layout.levels, shape.embeddings, strict=True)
         )
         inputs = layout.inputs + layout.columns + sum(shape.embeddings)
-        self.encoder = Cone(members, (inputs, *shape.layers), generator)
-        self.mu = MemberLinear(members, shape.layers[-1], latent, generator)
-        self.logvar = MemberLinear(members, shape.layers[-1], latent, generator, 0.1) if shape.forks else None
-        self.decoder = Cone(members, (latent, *reversed(shape.layers)), generator)
-        self.head = MemberLinear(members, shape.layers[0], sum(head_widths(layout, shape)), generator, 0.3)
-        self.log_sigma = nn.Parameter(torch.zeros(members, 1, len(layout.continuous))) if not shape.row_sigma else None
+        self.encoder = Cone(members, (inputs, *shape.layers), shape.norm, generator)
+        self.mu = MemberLinear(members, shape.layers[-1], latent, generator, gain=1.0)
+        self.logvar = MemberLinear(members, shape.layers[-1], latent, generator, gain=0.01) if shape.forks else None
+        self.decoder = Cone(members, (latent, *reversed(shape.layers)), shape.norm, generator)
+        self.head = MemberLinear(members, shape.layers[0], sum(head_widths(layout)), generator, gain=0.3)
+        p = len(layout.continuous)
+        with torch.no_grad():
+            self.head.weight[..., p : 2 * p] *= 0.3
+            if self.logvar is not None:
+                self.logvar.bias.fill_(-1.0)
 
     def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Posterior mu and logvar, each [M, B, L]; an autoencoder has no logvar: zeros."""
@@ -139,7 +145,7 @@ class Network(nn.Module):
         terms = torch.zeros(target.absent.shape, device=outputs.device)
         n = len(layout.continuous)
         if n:
-            log_sigma = log_sigma.clamp(LOG_SIGMA_MIN, LOG_SIGMA_MAX)
+            log_sigma = bound_log_sigma(log_sigma, self.shape)
             error = (target.x[..., :n] - mean) * torch.exp(-log_sigma)
             gaussian = 0.5 * error * error + log_sigma + HALF_LOG_2PI
             owner = torch.tensor(layout.continuous, device=outputs.device)
@@ -182,19 +188,21 @@ class Network(nn.Module):
         return squares
 
 
-def head_widths(layout: Layout, shape: Shape) -> tuple[int, ...]:
-    """Outputs of the decoder: means, log sigmas (when one per row), booleans, absences, category logits."""
+def bound_log_sigma(raw: Tensor, shape: Shape) -> Tensor:
+    """Log sigma within the shape's bounds, by a sigmoid of slope 1 in the middle: its gradient never stops."""
+    low, width = shape.log_sigma_min, shape.log_sigma_max - shape.log_sigma_min
+    return low + width * torch.sigmoid((raw - low - 0.5 * width) * (4.0 / width))
+
+
+def head_widths(layout: Layout) -> tuple[int, ...]:
+    """Outputs of the decoder: means, log sigmas, booleans, absences, category logits."""
     p = len(layout.continuous)
-    return (p, p if shape.row_sigma else 0, len(layout.booleans), len(layout.nullable), sum(layout.levels))
+    return (p, p, len(layout.booleans), len(layout.nullable), sum(layout.levels))
 
 
 def split_outputs(network: Network, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
     """mean, log_sigma, booleans, absences, and one tensor of logits per category."""
-    mean, log_sigma, booleans, nulls, logits = torch.split(
-        outputs, list(head_widths(network.layout, network.shape)), dim=2
-    )
-    if network.log_sigma is not None:
-        log_sigma = network.log_sigma.expand_as(mean)
+    mean, log_sigma, booleans, nulls, logits = torch.split(outputs, list(head_widths(network.layout)), dim=2)
     return mean, log_sigma, booleans, nulls, torch.split(logits, list(network.layout.levels), dim=2)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from vae_model.encoding import Layout
+from vae_model.ranking import Ranking
 
 if TYPE_CHECKING:
     from vae_model.options import ModelOptions, TrainOptions
@@ -26,7 +27,10 @@ class Shape:
     latent: int
     members: int
     embeddings: tuple[int, ...]
-    row_sigma: bool
+    norm: bool
+    log_sigma_min: float
+    log_sigma_max: float
+    ranking: Ranking
 
     @property
     def forks(self) -> bool:
@@ -37,7 +41,7 @@ class Shape:
 class Recipe:
     """How the network is trained. `steps_per_epoch` counts gradient steps; `holdout` is a number of rows.
 
-    An epoch of a rule is a twentieth of the training, not a pass; one that the user counts is a pass over the rows.
+    An epoch of a rule is a fixed part of the training, not a pass; one that the user counts is a pass over the rows.
     """
 
     beta: float
@@ -55,40 +59,43 @@ class Recipe:
 
 
 def choose_shape(rows: int, layout: Layout, options: ModelOptions) -> Shape:
-    """Small tables get several members with a sigma per column; large ones get one, with a sigma per row."""
+    """Small tables get several normalised members; large ones get one wider network."""
     small = rows < SMALL_ROWS
     width = layout.inputs + sum(min(16, n) for n in layout.levels)
     wide = (128, 64) if small or not layout.levels else (256, 128)
-    latent = max(2, round(math.sqrt(layout.columns))) if small else max(4, min(16, layout.columns))
+    latent = min(32, max(2, round(math.sqrt(width)))) if small else 16
     return Shape(
         kind=options.kind,
         layers=wide if options.layers == "auto" else options.layers,
-        latent=min(latent, max(2, width)) if options.latent == "auto" else options.latent,
+        latent=latent if options.latent == "auto" else options.latent,
         members=(6 if small else 1) if options.members == "auto" else options.members,
         embeddings=tuple(min(16, max(2, math.ceil(n / 2))) for n in layout.levels),
-        row_sigma=not small,
+        norm=small,
+        log_sigma_min=-3.0 if small else -4.0,
+        log_sigma_max=1.5 if small else 3.0,
+        ranking="log_error" if small or options.kind == "autoencoder" else "surplus",
     )
 
 
-def choose_recipe(rows: int, shape: Shape, model: ModelOptions, train: TrainOptions) -> Recipe:
+def choose_recipe(rows: int, model: ModelOptions, train: TrainOptions) -> Recipe:
     """Short training for small tables, which may be full of anomalies; about 20 passes for large ones."""
     small = rows < SMALL_ROWS
     batch_rows = (128 if small else 512) if train.batch_rows == "auto" else train.batch_rows
     share = 0.2 if train.holdout == "auto" else train.holdout
     holdout = min(50_000, max(1, round(rows * share)))
     per_pass = math.ceil((rows - holdout) / batch_rows)
-    epochs, steps = (10, 200) if small else (20, min(4_000, 20 * per_pass))
+    epochs, steps = (10, 200) if small else (16, min(4_000, 16 * per_pass))
     return Recipe(
         beta=(0.3 if small else 0.2) if model.beta == "auto" else model.beta,
         epochs=epochs if train.epochs == "auto" else train.epochs,
         steps_per_epoch=max(20, steps // epochs if train.epochs == "auto" else per_pass),
         batch_rows=batch_rows,
-        learning_rate=(3e-3 if small else 4e-3) if train.learning_rate == "auto" else train.learning_rate,
+        learning_rate=(3e-3 if small else 1.2e-2) if train.learning_rate == "auto" else train.learning_rate,
         holdout=holdout,
         patience=train.patience,
         trim=(0.1 if small else 0.0) if train.trim == "auto" else train.trim,
         mask=0.1 if train.mask == "auto" else train.mask,
         warmup=0.3,
-        samples=(4 if shape.forks else 1) if model.samples == "auto" else model.samples,
+        samples=1 if model.samples == "auto" else model.samples,
         seed=train.seed,
     )

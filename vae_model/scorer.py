@@ -16,7 +16,8 @@ from vae_model.encoders import Bools, Doubles, Floats
 from vae_model.encoding import Encoded
 from vae_model.errors import DataError
 from vae_model.explaining import Explainer
-from vae_model.forward import BLOCK_ROWS, Forward, split_blocks, sum_columns
+from vae_model.forward import BLOCK_ROWS, BlockScores, Forward, split_blocks, sum_columns
+from vae_model.ranking import rank_rows
 from vae_model.schema import SCORE_COLUMNS, SCORE_SCHEMA
 
 Explain = Literal["alerts", "all", "none"]
@@ -122,9 +123,10 @@ def score_rows(bundle: Bundle, forward: Forward, encoded: Encoded) -> RowScores:
         kept = stop - start
         scores = forward.score(block)
         error = np.sqrt(sum_columns(scores.squares) / k)
-        statistic = combine(bundle, scores.member_nll, scores.member_kl, error)
-        rows.terms[:, start:stop] = scores.terms[:, :kept]
-        rows.nll[start:stop] = sum_columns(scores.terms)[:kept]
+        statistic = combine(bundle, scores)
+        terms = scores.terms
+        rows.terms[:, start:stop] = terms[:, :kept]
+        rows.nll[start:stop] = sum_columns(terms)[:kept]
         rows.error[start:stop] = error[:kept]
         rows.log10_p[start:stop] = bundle.calibration.log10_p(statistic)[:kept]
         rows.mu[start:stop] = scores.mu[:, :kept].T
@@ -132,15 +134,20 @@ def score_rows(bundle: Bundle, forward: Forward, encoded: Encoded) -> RowScores:
     return rows
 
 
-def combine(bundle: Bundle, nll: Floats, kl: Floats, error: Doubles) -> Doubles:
-    """The statistic that ranks rows, [n]: members' scores, each on the scale of its held-out rows, averaged."""
-    if not bundle.shape.forks:
-        return error
-    center = bundle.tensors["member_center"][:, None]
-    scale = bundle.tensors["member_scale"][:, None]
-    weight = bundle.tensors["kl_weight"][0]
-    statistic: Doubles = ((nll.astype(np.float64) + weight * kl - center) / scale).mean(axis=0)
-    return statistic
+def combine(bundle: Bundle, scores: BlockScores) -> Doubles:
+    """The statistic that ranks rows, [B]: members' rankings, each on the scale of its held-out rows, averaged."""
+    tensors, ranking = bundle.tensors, bundle.shape.ranking
+    total = np.zeros(scores.mu.shape[1])
+    for m in range(bundle.shape.members):
+        ranks = rank_rows(
+            ranking,
+            scores.member_terms[m],
+            scores.member_squares[m],
+            tensors["rank_center"][m],
+            tensors["rank_scale"][m],
+        )
+        total += (ranks - tensors["member_center"][m]) / tensors["member_scale"][m]
+    return total / bundle.shape.members
 
 
 def _to_list_array(values: npt.NDArray[np.float32]) -> pa.ListArray:

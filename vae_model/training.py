@@ -83,7 +83,7 @@ class Trainer:
     def __init__(self, network: Network, recipe: Recipe, rows: RowStore, held_out: RowStore) -> None:
         self.network, self.recipe, self.rows, self.held_out = network, recipe, rows, held_out
         self.device = next(network.parameters()).device
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate, fused=False)
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), fused=True)
         self.steps = recipe.epochs * recipe.steps_per_epoch
         self.curve: list[dict[str, float]] = []
         self.best_loss, self.best_epoch = math.inf, -1
@@ -146,7 +146,7 @@ class Trainer:
         for i in range(recipe.steps_per_epoch):
             step = epoch * recipe.steps_per_epoch + i
             for group in self.optimizer.param_groups:
-                group["lr"] = recipe.learning_rate * one_cycle(step / self.steps)
+                group["lr"] = recipe.learning_rate * one_cycle(step, self.steps)
             total += self._take_step(order[:, i], step, generator)
         return total / recipe.steps_per_epoch
 
@@ -155,13 +155,13 @@ class Trainer:
         target = take_batch(self.rows, index, self.device)
         shown = hide_columns(target, network, recipe.mask, generator)
         noise = torch.randn(*index.shape, network.shape.latent, generator=generator, device=self.device)
-        beta = recipe.beta * min(1.0, step / max(1.0, recipe.warmup * self.steps))
+        beta = recipe.beta * min(1.0, (step + 1) / max(1.0, recipe.warmup * self.steps))
         losses, _ = row_losses(network, shown, target, noise, beta)
         kept = keep_smallest(losses, recipe.trim)
         loss = kept.mean(dim=1).sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0 * network.shape.members)
+        clip_gradients(network, 5.0 * math.sqrt(network.layout.columns))
         self.optimizer.step()
         return float(loss.detach()) / network.shape.members
 
@@ -192,11 +192,22 @@ class Trainer:
         return float(torch.cat(losses, dim=1).mean()), float(torch.cat(kls, dim=1).mean())
 
 
-def one_cycle(progress: float, rise: float = 0.1) -> float:
-    """Factor on the peak learning rate: linear rise over the first tenth, then half a cosine down to 1 %."""
-    if progress < rise:
-        return 0.05 + 0.95 * progress / rise
-    return 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * (progress - rise) / (1.0 - rise)))
+def one_cycle(step: int, steps: int) -> float:
+    """Factor on the peak learning rate: linear rise over a tenth (at least 20 steps), then half a cosine to 1 %."""
+    rise = max(20.0, 0.1 * steps)
+    if step + 1 <= rise:
+        return (step + 1) / rise
+    return 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * (step - rise) / max(1.0, steps - rise)))
+
+
+@torch.no_grad()
+def clip_gradients(network: Network, limit: float) -> None:
+    """Scale each member's gradient to a norm of at most `limit`; one member's outlier does not slow the others."""
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    norm = torch.sqrt(torch.stack([g.flatten(1).square().sum(dim=1) for g in gradients]).sum(dim=0))  # [M]
+    factor = (limit / (norm + 1e-6)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 1)))
 
 
 def keep_smallest(losses: Tensor, trim: float) -> Tensor:
@@ -218,8 +229,6 @@ def export_weights(network: Network) -> dict[str, npt.NDArray[np.float32]]:
             tensors[f"{name}.weight"], tensors[f"{name}.bias"] = linear.weight, linear.bias
     for c, table in enumerate(network.embeddings):
         tensors[f"embedding.{c}"] = table
-    if network.log_sigma is not None:
-        tensors["log_sigma"] = network.log_sigma
     return {name: _to_numpy(value.transpose(1, 2)) for name, value in tensors.items()}
 
 
