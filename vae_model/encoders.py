@@ -57,10 +57,12 @@ def to_doubles(values: pa.Array) -> Doubles:
 
 @dataclass(frozen=True)
 class NumberEncoder:
-    """Standardises one number: z = soft_clip((x - mean) / std)."""
+    """Standardises one number: z = soft_clip((x - mean) / std). `low` and `high` bound what it decodes to."""
 
     mean: float
     std: float
+    low: float
+    high: float
     is_integer: bool
     kind: ClassVar[str] = "number"
     parts: ClassVar[int] = 1
@@ -69,8 +71,10 @@ class NumberEncoder:
     def fit(cls, values: pa.Array) -> NumberEncoder:
         """Statistics over the finite values. A constant column gets 1 % of its value (or 1) as its scale."""
         x = to_doubles(values)
-        mean, std = fit_scale(x[np.isfinite(x)])
-        return cls(mean, std, pt.is_integer(values.type))
+        x = x[np.isfinite(x)]
+        mean, std = fit_scale(x)
+        low, high = (float(x.min()), float(x.max())) if x.size else (mean, mean)
+        return cls(mean, std, low, high, pt.is_integer(values.type))
 
     def encode(self, values: pa.Array, out: Floats) -> Bools:
         """Write [1, n] inputs into `out`; return [n] True where there is no value (NULL or NaN)."""
@@ -82,8 +86,8 @@ class NumberEncoder:
         return absent
 
     def decode(self, parts: Floats) -> list[float]:
-        """Back to the column's own unit, from [1, n] standardised values."""
-        x = unclip(parts[0].astype(np.float64)) * self.std + self.mean
+        """Back to the column's own unit, from [1, n] standardised values; within the range that training saw."""
+        x = np.clip(unclip(parts[0].astype(np.float64)) * self.std + self.mean, self.low, self.high)
         return [float(v) for v in (np.round(x) if self.is_integer else x)]
 
 

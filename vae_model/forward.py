@@ -137,6 +137,11 @@ class Forward:
             np.maximum(h, LEAK * h, out=h)
         return h
 
+    def _per_column(self, parts: Floats) -> Floats:
+        """Sum the continuous parts of each column: [P, B] -> [columns that have some, B]."""
+        starts = self.layout.starts
+        return parts if len(starts) == len(parts) else np.add.reduceat(parts, starts, axis=0)
+
     def _bound(self, raw: Floats) -> Floats:
         low, width = (
             np.float32(self.shape.log_sigma_min),
@@ -153,26 +158,28 @@ class Forward:
         square = np.zeros_like(terms)
         if p:
             error = block.x[:p] - outputs.mean
-            square[layout.continuous_columns] = np.add.reduceat(error * error, layout.starts, axis=0)
+            square[layout.continuous_columns] = self._per_column(error * error)
             error *= np.exp(-outputs.log_sigma)
             error *= error
             error *= 0.5
             error += outputs.log_sigma + HALF_LOG_2PI
-            nll[layout.continuous_columns] = np.add.reduceat(error, layout.starts, axis=0)
+            nll[layout.continuous_columns] = self._per_column(error)
         for i, k in enumerate(layout.booleans):
             nll[k] = _softplus(-block.x[p + i] * outputs.booleans[i])
             square[k] = (1.0 - np.exp(-nll[k])) ** 2
         for c, k in enumerate(layout.categories):
             nll[k] = _category_nll(outputs.logits[c], block.codes[c])
             square[k] = (1.0 - np.exp(-nll[k])) ** 2
-        nll[block.absent] = 0.0
-        square[block.absent] = 0.0
+        some_absent = bool(block.absent.any())
+        if some_absent:
+            nll[block.absent] = 0.0
+            square[block.absent] = 0.0
         for i, k in enumerate(layout.nullable):
             sign = np.where(block.absent[k], np.float32(-1.0), np.float32(1.0))
             absence = _softplus(sign * outputs.nulls[i])
             nll[k] += absence
             square[k] += (1.0 - np.exp(-absence)) ** 2
-        if block.absent.any():
+        if some_absent:
             never = self._constant
             nll[never] += np.where(block.absent[never], self.absent_nll[never, None], np.float32(0.0))
             square[never] += block.absent[never]
