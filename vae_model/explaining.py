@@ -107,14 +107,14 @@ def take_rows(encoded: Encoded, rows: Indices) -> Encoded:
 
 
 def hide_column(bundle: Bundle, encoded: Encoded, k: int) -> Encoded:
-    """The same rows with column k absent, as denoising training showed them."""
+    """The same rows with column k hidden as in denoising training: no value, and no sign of absence."""
     layout, encoder = bundle.encoder.layout, bundle.encoder.encoders[k]
     x, codes, absent = encoded.x.copy(), encoded.codes.copy(), encoded.absent.copy()
     owners = np.asarray((*layout.continuous, *layout.booleans))
     x[owners == k] = 0.0
     if isinstance(encoder, CategoryEncoder):
         codes[layout.categories.index(k)] = encoder.absent
-    absent[k] = True
+    absent[k] = False
     return Encoded(x, codes, absent)
 
 

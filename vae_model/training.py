@@ -51,7 +51,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def hide_columns(batch: Batch, network: Network, share: float, generator: torch.Generator) -> Batch:
-    """Denoising: each column of each row is hidden from the encoder with probability `share`, as if it were absent."""
+    """Denoising: each column of each row is hidden from the encoder with probability `share`, its absence too."""
     if share <= 0:
         return batch
     layout, device = network.layout, batch.x.device
@@ -62,7 +62,7 @@ def hide_columns(batch: Batch, network: Network, share: float, generator: torch.
     return Batch(
         batch.x.masked_fill(hidden[..., owners], 0.0),
         torch.where(hidden[..., categories], absent_codes, batch.codes) if layout.categories else batch.codes,
-        batch.absent | hidden,
+        batch.absent & ~hidden,
     )
 
 

@@ -1,0 +1,1 @@
+"""Delta tables without a JVM: snapshots, data files and commits, on deltalake and pyarrow."""

@@ -1,0 +1,71 @@
+"""Where tables live: one place turns a table's name and storage options into a URI and a pyarrow file system, so that
+nothing else needs to know about folders, object stores or credentials."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pyarrow.fs as pafs
+from deltalake.fs import DeltaStorageHandler
+
+from jobs.errors import ConfigError
+
+_CATALOG_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*){1,2}")
+
+
+@dataclass(frozen=True)
+class TableRef:
+    """A table as the config names it: a path, a URI, or a catalog name; the options may hold secrets."""
+
+    name: str
+    storage_options: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def in_catalog(self) -> bool:
+        """Whether the name is `schema.table` or `catalog.schema.table` and no folder of that name is here."""
+        return bool(_CATALOG_NAME.fullmatch(self.name)) and not Path(self.name).exists()
+
+    @property
+    def uri(self) -> str:
+        """An absolute path, or a URI of an object store.
+
+        Raises:
+            ConfigError: a catalog name, which only Spark can resolve.
+        """
+        if self.in_catalog:
+            raise ConfigError(
+                "a path or a URI of a Delta table",
+                f"'{self.name}', a catalog name",
+                f"use --engine spark, or write ./{self.name} if it is a folder",
+            )
+        parts = urlsplit(self.name)
+        if parts.scheme == "file":
+            return unquote(parts.path)
+        if "://" in self.name:
+            return self.name
+        return str(Path(self.name).expanduser().absolute())
+
+    @property
+    def identity(self) -> str:
+        """Equal for two names of one table, as far as names can tell."""
+        if self.in_catalog:
+            return self.name.lower()
+        uri = self.uri
+        return re.sub(r"^s3[an]://", "s3://", uri).rstrip("/") if "://" in uri else str(Path(uri).resolve())
+
+
+def open_filesystem(uri: str, storage_options: Mapping[str, str]) -> pafs.FileSystem:
+    """A pyarrow file system whose root is the table's folder; local files take no detour through deltalake."""
+    if "://" in uri:
+        return pafs.PyFileSystem(DeltaStorageHandler(uri, dict(storage_options)))
+    return pafs.SubTreeFileSystem(uri, pafs.LocalFileSystem())
+
+
+def create_root(uri: str) -> None:
+    """Make the table's folder; object stores have none."""
+    if "://" not in uri:
+        pafs.LocalFileSystem().create_dir(uri, recursive=True)

@@ -1,0 +1,31 @@
+"""Engines supply batches to the scorer and write what it attaches; one conformance suite holds them together."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jobs.config import Config, EngineName
+    from jobs.engines.base import Engine
+
+
+def build_engine(config: Config, name: EngineName | None = None) -> Engine:
+    """The engine of a job; Spark starts with it.
+
+    Args:
+        config: the job.
+        name: instead of the config's `score.engine`; without one, a job that spark-submit started runs on Spark.
+
+    Raises:
+        SetupError: Spark, Java or Delta is missing.
+    """
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
+    if (name or ("spark" if submitted else config.score.engine)) == "local":
+        from jobs.engines.local import LocalEngine
+
+        return LocalEngine()
+    from jobs.engines.spark import SparkEngine
+    from jobs.spark_session import build_session
+
+    return SparkEngine(build_session(config.spark, "sandtimer", config.source.storage_options))

@@ -1,0 +1,160 @@
+"""What the jobs ask of an engine, and the plan of a scoring run: a pure description that both engines carry out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol, TypeAlias
+
+import pyarrow as pa
+
+from jobs.config import EngineName
+from jobs.delta.storage import TableRef
+from jobs.events import Advance
+from jobs.predicate import Predicate
+from jobs.sampling import Sample
+from vae_model import Bundle, Scorer
+
+Route: TypeAlias = Literal["files", "dataframe"]
+Lineage: TypeAlias = Mapping[str, str | int | None]
+
+
+@dataclass(frozen=True)
+class TableState:
+    """One version of a table, as far as planning needs it."""
+
+    ref: TableRef
+    version: int
+    table_id: str
+    schema: pa.Schema
+    partition_columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Work:
+    """How much a run touches; file counts are None where the engine leaves the choice of files to itself.
+
+    Attributes:
+        rows: source rows to score.
+        replaced_rows: target rows that go; None where that is not known without reading.
+    """
+
+    rows: int
+    replaced_rows: int | None
+    files_read: int | None
+    files_skipped: int | None
+    files_replaced: int | None
+    files_kept: int | None
+
+
+@dataclass(frozen=True)
+class ScorePlan:
+    """What a scoring run will do; making it changes nothing.
+
+    Attributes:
+        source: the version to read.
+        target: what is there now; None: nothing.
+        target_ref: where to write.
+        read: source rows to score; None: all.
+        scope: target rows to replace; None: all.
+        schema: of the target, score columns included.
+        carried: source columns that go into the target.
+        reason: why this route.
+    """
+
+    engine: EngineName
+    route: Route
+    reason: str
+    source: TableState
+    target: TableState | None
+    target_ref: TableRef
+    read: Predicate | None
+    scope: Predicate | None
+    schema: pa.Schema
+    carried: tuple[str, ...]
+    work: Work
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to write and nothing to replace."""
+        return self.work.rows == 0 and self.work.replaced_rows == 0
+
+
+@dataclass(frozen=True)
+class ScoringOptions:
+    """How rows are scored; `scored_at` is the run's logical time."""
+
+    alert_budget: float
+    explain: Literal["alerts", "all", "none"]
+    samples: int | None
+    scored_at: datetime
+
+    def build(self, bundle: Bundle) -> Scorer:
+        """The scorer of one bundle."""
+        return Scorer(
+            bundle,
+            alert_budget=self.alert_budget,
+            explain=self.explain,
+            scored_at=self.scored_at,
+            samples=self.samples,
+        )
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """What a run did: the target's new version, and rows written by scoring."""
+
+    version: int
+    rows: int
+
+
+class Engine(Protocol):
+    """Reads tables, and carries out plans. Both engines give the same rows, bit for bit where they only carry them."""
+
+    name: EngineName
+
+    def describe(self, ref: TableRef, version: int | None = None) -> TableState:
+        """The table's latest or given version.
+
+        Raises:
+            DataError: there is none.
+        """
+
+    def exists(self, ref: TableRef) -> bool:
+        """Whether the table is there."""
+
+    def choose_route(self, source: TableState, wanted: Literal["auto", "files", "dataframe"]) -> tuple[Route, str]:
+        """The route of a run and why.
+
+        Raises:
+            ConfigError: the wanted route is not this engine's.
+        """
+
+    def count(self, table: TableState, where: Predicate | None) -> int:
+        """Rows that match."""
+
+    def measure(
+        self, source: TableState, target: TableState | None, read: Predicate | None, scope: Predicate | None
+    ) -> Work:
+        """How much a run would touch.
+
+        Raises:
+            DataError: the target is one that this engine cannot write.
+        """
+
+    def read(self, table: TableState, columns: Sequence[str], where: Predicate | None, limit: int) -> pa.Table:
+        """At most `limit` matching rows."""
+
+    def sample(self, table: TableState, columns: Sequence[str], where: Predicate | None, sample: Sample) -> pa.Table:
+        """The sampled rows in any order."""
+
+    def score(
+        self, plan: ScorePlan, bundle: Bundle, options: ScoringOptions, lineage: Lineage, advance: Advance
+    ) -> ScoreResult:
+        """Carry out a plan in one commit.
+
+        Raises:
+            DataError: rows in and rows out differ; nothing was committed.
+            ConflictError: another writer was there first; nothing was committed.
+        """

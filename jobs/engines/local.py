@@ -1,0 +1,174 @@
+"""The embedded engine: deltalake keeps the log, pyarrow reads and writes the files, threads score them. No JVM. Threads
+do as well as processes here, since pyarrow and numpy release the interpreter lock in all that takes time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from functools import partial
+from typing import Literal, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.config import EngineName
+from jobs.delta import snapshot as snapshots
+from jobs.delta.commit import Change, check_names, check_writable, create_table, replace_files
+from jobs.delta.files import Layout, delete_files
+from jobs.delta.reading import count_rows, prune_files, read_file
+from jobs.delta.snapshot import DataFile, Snapshot, open_snapshot
+from jobs.delta.storage import TableRef, create_root, open_filesystem
+from jobs.engines.base import Lineage, Route, ScorePlan, ScoreResult, ScoringOptions, TableState, Work
+from jobs.engines.tasks import Target, TaskResult, keep_rows, score_part, split_work
+from jobs.errors import ConfigError
+from jobs.events import Advance
+from jobs.predicate import Predicate
+from jobs.sampling import Sample
+from vae_model import SCORE_COLUMNS, Bundle
+from vae_model.errors import DataError
+
+T = TypeVar("T")
+
+
+class LocalEngine:
+    """Runs on this machine's cores."""
+
+    name: EngineName = "local"
+
+    def describe(self, ref: TableRef, version: int | None = None) -> TableState:
+        """See `Engine`."""
+        table = open_snapshot(ref, version)
+        return TableState(ref, table.version, table.table_id, table.schema, table.partition_columns)
+
+    def exists(self, ref: TableRef) -> bool:
+        """See `Engine`."""
+        return snapshots.exists(ref)
+
+    def choose_route(self, source: TableState, wanted: Literal["auto", "files", "dataframe"]) -> tuple[Route, str]:
+        """See `Engine`."""
+        if wanted == "dataframe":
+            raise ConfigError(
+                "score.route: auto or files with --engine local", "dataframe", "use --engine spark for it"
+            )
+        return "files", "the local engine reads and writes the Parquet files itself"
+
+    def count(self, table: TableState, where: Predicate | None) -> int:
+        """See `Engine`."""
+        snapshot = open_snapshot(table.ref, table.version)
+        return count_rows(snapshot, prune_files(snapshot, where), where)
+
+    def measure(
+        self, source: TableState, target: TableState | None, read: Predicate | None, scope: Predicate | None
+    ) -> Work:
+        """See `Engine`."""
+        snapshot = open_snapshot(source.ref, source.version)
+        files = prune_files(snapshot, read)
+        rows, skipped = count_rows(snapshot, files, read), len(snapshot.files) - len(files)
+        if target is None:
+            return Work(rows, 0, len(files), skipped, 0, 0)
+        there = open_snapshot(target.ref, target.version)
+        check_writable(there)
+        replaced = prune_files(there, scope)
+        kept = len(there.files) - len(replaced)
+        return Work(rows, count_rows(there, replaced, scope), len(files), skipped, len(replaced), kept)
+
+    def read(self, table: TableState, columns: Sequence[str], where: Predicate | None, limit: int) -> pa.Table:
+        """See `Engine`."""
+        snapshot = open_snapshot(table.ref, table.version)
+        batches: list[pa.RecordBatch] = []
+        rows = 0
+        for file in prune_files(snapshot, where):
+            for batch in read_file(snapshot, file, columns, where):
+                # Without the empty ones: a table of a hundred empty chunks is a nuisance to whoever reads it.
+                batches += [batch.slice(0, limit - rows)] if batch.num_rows else []
+                rows += min(batch.num_rows, limit - rows)
+            if rows >= limit:
+                break
+        schema = pa.schema([snapshot.schema.field(name) for name in columns])
+        return pa.Table.from_batches(batches, schema=schema)
+
+    def sample(self, table: TableState, columns: Sequence[str], where: Predicate | None, sample: Sample) -> pa.Table:
+        """See `Engine`."""
+        snapshot = open_snapshot(table.ref, table.version)
+        needed = [*columns, *(name for name in sample.columns if name not in columns)]
+        schema = pa.schema([snapshot.schema.field(name) for name in columns])
+
+        def pick(file: DataFile) -> list[pa.RecordBatch]:
+            kept = []
+            for batch in read_file(snapshot, file, needed, where):
+                if batch.num_rows:
+                    chosen = sample.keeps(sample.hash(batch))
+                    kept.append(batch.select(list(columns)).take(pa.array(np.flatnonzero(chosen))))
+            return kept
+
+        parts: list[list[pa.RecordBatch]] = []
+        run_all([partial(pick, file) for file in prune_files(snapshot, where)], parts)
+        return pa.Table.from_batches([batch for part in parts for batch in part], schema=schema)
+
+    def score(
+        self, plan: ScorePlan, bundle: Bundle, options: ScoringOptions, lineage: Lineage, advance: Advance
+    ) -> ScoreResult:
+        """See `Engine`."""
+        source = open_snapshot(plan.source.ref, plan.source.version)
+        there = open_snapshot(plan.target.ref, plan.target.version) if plan.target else None
+        check_names(plan.schema, plan.target_ref)
+        layout = Layout(plan.schema, plan.source.partition_columns, SCORE_COLUMNS)
+        create_root(plan.target_ref.uri)
+        target = Target(open_filesystem(plan.target_ref.uri, plan.target_ref.storage_options), layout)
+        scorer = options.build(bundle)
+        tasks: list[Callable[[], TaskResult]] = [
+            partial(score_part, source, parts, plan.read, scorer, target, advance)
+            for parts in split_work(prune_files(source, plan.read), source)
+        ]
+        tasks += _replacing_tasks(there, plan.scope, target) if there else []
+        done: list[TaskResult] = []
+        try:
+            run_all(tasks, done)
+            rows = sum(result.scored_rows for result in done)
+            _check_rows(plan, rows)
+        except BaseException:
+            delete_files(target.filesystem, [add.path for result in done for add in result.adds])
+            raise
+        # From here on the files may be part of the table: they are not touched again, whatever happens.
+        change = Change(
+            layout=layout,
+            adds=[add for result in done for add in result.adds],
+            removes=[file for result in done for file in result.removes],
+            scope=plan.scope,
+            lineage=lineage,
+        )
+        return ScoreResult(replace_files(there, change) if there else create_table(plan.target_ref, change), rows)
+
+
+def run_all(tasks: Sequence[Callable[[], T]], done: list[T]) -> None:
+    """Run tasks on all cores, adding each result to `done`; after a failure no other starts, and it is raised."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        futures = [pool.submit(_run_into, task, done) for task in tasks]
+        try:
+            finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in finished:
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _run_into(task: Callable[[], T], done: list[T]) -> None:
+    done.append(task())
+
+
+def _replacing_tasks(there: Snapshot, scope: Predicate | None, target: Target) -> list[Callable[[], TaskResult]]:
+    files = prune_files(there, scope)
+    if scope is None or scope.partition_only(there.partition_columns):
+        return [partial(TaskResult, (), files)]
+    return [partial(keep_rows, there, file, scope, target) for file in files]
+
+
+def _check_rows(plan: ScorePlan, rows: int) -> None:
+    if rows != plan.work.rows:
+        raise DataError(
+            f"{plan.work.rows:,} rows, as many as {plan.source.ref.name} version {plan.source.version} has in scope",
+            f"{rows:,} rows",
+            "nothing was committed; check the source table's files, then run it again",
+        )

@@ -1,0 +1,149 @@
+"""The tasks of a scoring run on route `files`: read some source files, score them, write target files; or keep the rows
+of a target file that the run does not replace. A task depends on nothing but its arguments, so any pool can run it."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+from deltalake.transaction import AddAction
+
+from jobs.delta.files import FILE_BYTES, Layout, TableWriter, serialise_partition
+from jobs.delta.reading import count_rows, read_file
+from jobs.delta.snapshot import DataFile, Snapshot
+from jobs.events import Advance
+from jobs.predicate import Predicate
+from vae_model import Scorer
+
+MIN_TASK_BYTES: Final = 4 * 2**20
+# Rows that are scored at once: below it the network's fixed costs show, far above it its caches overflow.
+SCORE_ROWS: Final = 32_768
+
+
+@dataclass(frozen=True)
+class Part:
+    """A whole file, or some of its row groups."""
+
+    file: DataFile
+    row_groups: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What a task did: files written, target files that they replace, rows scored (kept rows do not count)."""
+
+    adds: tuple[AddAction, ...]
+    removes: tuple[DataFile, ...] = ()
+    scored_rows: int = 0
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where tasks write."""
+
+    filesystem: pafs.FileSystem
+    layout: Layout
+
+
+def split_work(files: Sequence[DataFile], snapshot: Snapshot) -> list[tuple[Part, ...]]:
+    """Tasks of 4 to 128 MB, two or more per core; a partition stays together, large files are cut at row groups."""
+    total = sum(file.size_bytes for file in files)
+    task_bytes = min(FILE_BYTES, max(MIN_TASK_BYTES, total // (2 * (os.cpu_count() or 1))))
+    by_partition: dict[tuple[str | None, ...], list[DataFile]] = defaultdict(list)
+    for file in files:
+        by_partition[tuple(map(serialise_partition, file.partition.values()))].append(file)
+    tasks: list[tuple[Part, ...]] = []
+    packed: list[Part] = []
+    for same in by_partition.values():
+        if sum(part.file.size_bytes for part in packed) + sum(file.size_bytes for file in same) > task_bytes:
+            tasks += [tuple(packed)] if packed else []
+            packed = []
+        pieces = list(_split_partition(same, snapshot, task_bytes))
+        tasks += pieces[:-1]
+        packed += pieces[-1]
+    return [*tasks, tuple(packed)] if packed else tasks
+
+
+def score_part(
+    source: Snapshot, parts: Sequence[Part], where: Predicate | None, scorer: Scorer, target: Target, advance: Advance
+) -> TaskResult:
+    """Score the matching rows of some files into new target files; on failure they are removed again."""
+    carried = [name for name in target.layout.schema.names if name not in scorer.schema.names]
+    needed = [*carried, *(name for name in scorer.feature_names if name not in carried)]
+    writer = TableWriter(target.filesystem, target.layout)
+    try:
+        rows = (batch for part in parts for batch in read_file(source, part.file, needed, where, part.row_groups))
+        for batch in coalesce(rows, SCORE_ROWS):
+            scores = scorer.score_batch(batch)
+            columns = [*batch.columns[: len(carried)], *scores.columns]
+            writer.write(pa.RecordBatch.from_arrays(columns, schema=target.layout.schema))
+            advance(batch.num_rows)
+        return TaskResult(tuple(writer.close()), scored_rows=writer.rows)
+    except BaseException:
+        writer.abort()
+        raise
+
+
+def coalesce(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of at least `rows`, the last one excepted, and none empty."""
+    pending: list[pa.RecordBatch] = []
+    for batch in batches:
+        if batch.num_rows:
+            pending.append(batch)
+        if sum(part.num_rows for part in pending) >= rows:
+            yield pa.concat_batches(pending)
+            pending = []
+    if pending:
+        yield pa.concat_batches(pending)
+
+
+def keep_rows(snapshot: Snapshot, file: DataFile, scope: Predicate, target: Target) -> TaskResult:
+    """Rewrite a target file without the rows that match; a file without such rows stays as it is."""
+    replaced = count_rows(snapshot, [file], scope)
+    if replaced == 0:
+        return TaskResult(())
+    if replaced == file.rows:
+        return TaskResult((), (file,))
+    writer = TableWriter(target.filesystem, target.layout)
+    try:
+        for batch in read_file(snapshot, file, target.layout.schema.names, scope.is_not_true()):
+            writer.write(batch)
+        return TaskResult(tuple(writer.close()), (file,))
+    except BaseException:
+        writer.abort()
+        raise
+
+
+def _split_partition(files: Sequence[DataFile], snapshot: Snapshot, task_bytes: int) -> Iterator[tuple[Part, ...]]:
+    small: list[Part] = []
+    small_bytes = 0
+    for file in files:
+        if file.size_bytes > 1.5 * task_bytes and file.live is None:
+            yield from _split_file(file, snapshot, task_bytes)
+            continue
+        if small and small_bytes + file.size_bytes > task_bytes:
+            yield tuple(small)
+            small, small_bytes = [], 0
+        small.append(Part(file))
+        small_bytes += file.size_bytes
+    if small:
+        yield tuple(small)
+
+
+def _split_file(file: DataFile, snapshot: Snapshot, task_bytes: int) -> Iterator[tuple[Part, ...]]:
+    metadata = pq.read_metadata(file.path, filesystem=snapshot.filesystem)
+    groups: list[int] = []
+    size = 0
+    for i in range(metadata.num_row_groups):
+        row_group = metadata.row_group(i)
+        groups.append(i)
+        size += sum(row_group.column(j).total_compressed_size for j in range(row_group.num_columns))
+        if size >= task_bytes or i == metadata.num_row_groups - 1:
+            yield (Part(file, tuple(groups)),)
+            groups, size = [], 0

@@ -1,0 +1,190 @@
+"""`plan`: what `score` would read, write and skip, and by which route. Making a plan changes nothing; `score` carries
+out exactly the plan that this module makes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+if __name__ == "__main__" and not __package__:  # as a script: the packages lie one folder up
+    import sys
+
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import pyarrow as pa
+
+from jobs.config import Config
+from jobs.delta.storage import TableRef
+from jobs.engines.base import Engine, ScorePlan, TableState
+from jobs.errors import ConfigError
+from jobs.events import Field, Reporter
+from jobs.predicate import Predicate, combine, parse_where, resolve_column
+from vae_model import SCORE_SCHEMA, Bundle, DataError, load
+
+
+def source_ref(config: Config) -> TableRef:
+    """The source table."""
+    return TableRef(config.source.table, config.source.storage_options)
+
+
+def target_ref(config: Config) -> TableRef:
+    """The scored table; it lives in the same store as the source."""
+    return TableRef(config.score.table, config.source.storage_options)
+
+
+def plan(config: Config, engine: Engine, reporter: Reporter, where: str | None = None) -> None:
+    """The command: print the plan of a scoring run."""
+    bundle = load(config.bundle.path)
+    made = make_plan(config, engine, bundle, where)
+    reporter.table("plan", "What score would do", [{"what": k, "value": v} for k, v in _describe(made, bundle).items()])
+    work = made.work
+    outcome = "nothing to do" if made.is_empty else f"would score {work.rows:,} rows into {made.target_ref.name}"
+    reporter.say("done", f"{outcome}; nothing was changed", rows=work.rows, target=made.target_ref.name)
+
+
+def make_plan(config: Config, engine: Engine, bundle: Bundle, where: str | None = None) -> ScorePlan:
+    """Look at source and target and decide what a scoring run does.
+
+    Args:
+        config: the job.
+        engine: that would run it.
+        bundle: the model; its features must be in the source.
+        where: rows to score and to replace; None: all.
+
+    Raises:
+        ConfigError: a condition that does not fit, or source and target are one table.
+        DataError: no source, a feature missing or retyped, a column named like a score column, a foreign target.
+    """
+    asked = parse_where(where) if where else None
+    standing = parse_where(config.source.where, "source.where") if config.source.where else None
+    _check_distinct(config)
+    source = engine.describe(source_ref(config))
+    for predicate in (standing, asked):
+        _check_predicate(predicate, source)
+    _check_key(config, source)
+    bundle.check_schema(source.schema)
+    carried = choose_carried(config, source)
+    schema = _output_schema(source, carried)
+    target = engine.describe(target_ref(config)) if engine.exists(target_ref(config)) else None
+    if asked:
+        _check_scope(asked, carried, config)
+    if target:
+        _check_target(target, source, schema, whole=asked is None)
+    route, reason = engine.choose_route(source, config.score.route)
+    read = combine(standing, asked)
+    return ScorePlan(
+        engine=engine.name,
+        route=route,
+        reason=reason,
+        source=source,
+        target=target,
+        target_ref=target_ref(config),
+        read=read,
+        scope=asked,
+        schema=schema,
+        carried=carried,
+        work=engine.measure(source, target, read, asked),
+    )
+
+
+def choose_carried(config: Config, source: TableState) -> tuple[str, ...]:
+    """Source columns that go into the target: all, or key and partition columns."""
+    if config.score.columns == "all":
+        return tuple(source.schema.names)
+    partition = [config.source.partition] if config.source.partition else []
+    wanted = {resolve_column(name, source.schema.names, source.ref.name) for name in [*config.source.key, *partition]}
+    return tuple(name for name in source.schema.names if name in wanted or name in source.partition_columns)
+
+
+def _check_distinct(config: Config) -> None:
+    if source_ref(config).identity == target_ref(config).identity:
+        raise ConfigError(
+            "score.table to be another table than source.table",
+            f"'{config.score.table}' for both",
+            "name a table of its own for the scores",
+        )
+
+
+def _check_predicate(predicate: Predicate | None, source: TableState) -> None:
+    if predicate:
+        predicate.check_columns(source.schema, source.ref.name)
+        predicate.to_pyarrow(source.schema)
+
+
+def _check_key(config: Config, source: TableState) -> None:
+    partition = [config.source.partition] if config.source.partition else []
+    for name in [*config.source.key, *partition]:
+        resolve_column(name, source.schema.names, f"{source.ref.name} (source.key, source.partition)")
+
+
+def _output_schema(source: TableState, carried: tuple[str, ...]) -> pa.Schema:
+    clashes = [name for name in source.schema.names if name.lower() in SCORE_SCHEMA.names]
+    if clashes:
+        raise DataError(
+            "a source without columns named like score columns",
+            f"{', '.join(clashes)} in {source.ref.name}",
+            "rename them in the source, or score the table without them",
+        )
+    return pa.schema([*(source.schema.field(name) for name in carried), *SCORE_SCHEMA])
+
+
+def _check_scope(asked: Predicate, carried: tuple[str, ...], config: Config) -> None:
+    known = {name.lower() for name in carried}
+    missing = [name for name in asked.columns if name.lower() not in known]
+    if missing:
+        raise ConfigError(
+            "--where on columns that the scored table has",
+            f"{', '.join(missing)}, which score.columns: {config.score.columns} leaves out",
+            "use key and partition columns in --where, or set score.columns to all",
+        )
+
+
+def _check_target(target: TableState, source: TableState, schema: pa.Schema, whole: bool) -> None:
+    """A target must be a scored table of this source; the rows that stay must have the columns of the new ones."""
+    if not {"anomaly_score", "model_id"} <= set(target.schema.names):
+        raise DataError(
+            f"a scored table or nothing at {target.ref.name}",
+            "a table without score columns, which a run would overwrite",
+            "choose another score.table",
+        )
+    if target.partition_columns != source.partition_columns:
+        raise DataError(
+            f"{target.ref.name} partitioned like the source, by ({', '.join(source.partition_columns)})",
+            f"({', '.join(target.partition_columns)})",
+            "choose another score.table, or drop this one",
+        )
+    there = {field.name: field.type for field in target.schema}
+    new = {field.name: field.type for field in schema}
+    if whole or there == new:
+        return
+    names = sorted(name for name in there.keys() | new.keys() if there.get(name) != new.get(name))
+    texts = [f"{name}: {there.get(name, 'absent')} there, {new.get(name, 'absent')} now" for name in names]
+    raise DataError(
+        f"{target.ref.name} with the columns that this run writes",
+        "; ".join(texts),
+        "score the whole table once, without --where",
+    )
+
+
+def _describe(made: ScorePlan, bundle: Bundle) -> dict[str, Field]:
+    work = made.work
+    target = f"version {made.target.version}" if made.target else "not there yet"
+    return {
+        "source": f"{made.source.ref.name} version {made.source.version}",
+        "target": f"{made.target_ref.name} ({target})",
+        "model": bundle.model_id,
+        "engine": made.engine,
+        "route": f"{made.route}: {made.reason}",
+        "where": str(made.read) if made.read else "all rows",
+        "rows to score": work.rows,
+        "target rows to replace": work.replaced_rows,
+        "source files to read": work.files_read,
+        "source files to skip": work.files_skipped,
+        "target files to replace": work.files_replaced,
+        "target files to keep": work.files_kept,
+    }
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    main("plan")

@@ -1,0 +1,107 @@
+"""`score`: attaches scores to the rows of the source table and puts them into the scored table, in one commit. A run
+replaces what it scores, so running it again gives the same table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+if __name__ == "__main__" and not __package__:  # as a script: the packages lie one folder up
+    import sys
+
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import time
+import uuid
+from datetime import UTC, datetime
+
+import vae_model as vm
+from jobs.config import Config
+from jobs.engines.base import Engine, Lineage, ScorePlan, ScoreResult, ScoringOptions
+from jobs.events import Reporter
+from jobs.plan import make_plan
+
+
+def score(
+    config: Config, engine: Engine, reporter: Reporter, where: str | None = None, logical_time: datetime | None = None
+) -> ScoreResult | None:
+    """The command: plan, score, check, commit.
+
+    Args:
+        config: the job.
+        engine: to run on.
+        reporter: hears of progress and of the result.
+        where: score and replace only these rows.
+        logical_time: goes into `scored_at`; now when None.
+
+    Returns:
+        What was done; None when there was nothing to do.
+
+    Raises:
+        SandtimerError: nothing was committed.
+    """
+    started = time.monotonic()
+    bundle = vm.load(config.bundle.path)
+    plan = make_plan(config, engine, bundle, where)
+    if plan.is_empty:
+        scope = f"where {plan.read}" if plan.read else "in the table"
+        message = f"nothing to do: {plan.source.ref.name} version {plan.source.version} has no rows {scope}"
+        reporter.say("done", message, rows=0, target=plan.target_ref.name)
+        return None
+    options = ScoringOptions(
+        config.score.alert_budget,
+        config.score.explain,
+        config.score.samples,
+        _as_utc(logical_time or datetime.now(UTC)),
+    )
+    reporter.say("scoring", _announce(plan, bundle), rows=plan.work.rows, route=plan.route, engine=plan.engine)
+    with reporter.progress("scoring", plan.work.rows, "rows") as advance:
+        result = engine.score(plan, bundle, options, _describe(config, plan, bundle, options), advance)
+    took_s = time.monotonic() - started
+    reporter.say(
+        "done",
+        f"scored {result.rows:,} rows of {plan.source.ref.name} version {plan.source.version} into"
+        f" {plan.target_ref.name} version {result.version} with model {bundle.model_id} in {took_s:.1f} s",
+        rows=result.rows,
+        target=plan.target_ref.name,
+        version=result.version,
+        model_id=bundle.model_id,
+        seconds=round(took_s, 3),
+    )
+    return result
+
+
+def _announce(plan: ScorePlan, bundle: vm.Bundle) -> str:
+    scope = f" where {plan.read}" if plan.read else ""
+    return (
+        f"scoring {plan.work.rows:,} rows of {plan.source.ref.name} version {plan.source.version}{scope} with model"
+        f" {bundle.model_id} on the {plan.engine} engine, route {plan.route}"
+    )
+
+
+def _describe(config: Config, plan: ScorePlan, bundle: vm.Bundle, options: ScoringOptions) -> Lineage:
+    """What the commit says about the run; `run_id` is unique, and tells a commit that landed from one that did not."""
+    return {
+        "app": "sandtimer",
+        "run_id": str(uuid.uuid4()),
+        "mode": config.score.mode,
+        "engine": plan.engine,
+        "route": plan.route,
+        "source": plan.source.ref.name,
+        "source_id": plan.source.table_id,
+        "source_version": plan.source.version,
+        "where": plan.scope.sql() if plan.scope else None,
+        "model_id": bundle.model_id,
+        "rows": plan.work.rows,
+        "config_digest": config.digest(),
+        "scored_at": options.scored_at.isoformat(),
+    }
+
+
+def _as_utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    main("score")

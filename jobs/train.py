@@ -1,0 +1,108 @@
+"""`train`: fits the model on the extract and saves it as a bundle, the only link from training to scoring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+if __name__ == "__main__" and not __package__:  # as a script: the packages lie one folder up
+    import sys
+
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+
+import vae_model as vm
+from jobs.config import Config
+from jobs.errors import SetupError
+from jobs.events import Reporter
+from jobs.extract import Manifest, read_manifest
+
+
+def train(config: Config, reporter: Reporter, resume: bool = False) -> vm.Bundle:
+    """The command: extract -> bundle.
+
+    Args:
+        config: the job.
+        reporter: hears what was left out of the model and why, and the loss of each epoch.
+        resume: go on where a killed training stopped.
+
+    Raises:
+        DataError: no extract, too few rows, or no column to model.
+        SetupError: torch is not installed.
+    """
+    manifest = read_manifest(config.extract.path)
+    rows = _open_extract(config.extract.path, manifest)
+    checkpoint = config.bundle.path.with_name(f"{config.bundle.path.name}.checkpoint")
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        bundle = _fit(config, manifest, rows, reporter, checkpoint, resume)
+    except ModuleNotFoundError as error:
+        raise SetupError(
+            "torch, which training needs", str(error), "run `pip install 'sandtimer[train]'`; scoring works without"
+        ) from error
+    bundle.save(config.bundle.path)
+    checkpoint.unlink(missing_ok=True)
+    for note in bundle.notes:
+        reporter.say("left out", f"left out: {note}", note=note)
+    reporter.say(
+        "done",
+        f"trained model {bundle.model_id} on {manifest.rows:,} rows, {len(bundle.features)} columns; saved to"
+        f" {config.bundle.path}",
+        model_id=bundle.model_id,
+        features=bundle.feature_names,
+        path=str(config.bundle.path),
+    )
+    return bundle
+
+
+def _fit(
+    config: Config, manifest: Manifest, rows: pads.Dataset, reporter: Reporter, checkpoint: Path, resume: bool
+) -> vm.Bundle:
+    lineage = {
+        "source": manifest.source,
+        "source_id": manifest.source_id,
+        "source_version": manifest.source_version,
+        "where": manifest.where,
+        "extract_rows": manifest.rows,
+        "extract_digest": manifest.digest,
+        "config_digest": config.digest(),
+    }
+    with reporter.progress("training", 0, "steps") as advance:
+        done = 0
+
+        def watch(event: vm.TrainEvent) -> None:
+            nonlocal done
+            remark = f"epoch {event.epoch} of {event.epochs}, loss {event.loss:.4g}, held out {event.held_out:.4g}"
+            advance(event.step - done, remark, total=event.steps)
+            done = event.step
+
+        return vm.fit(
+            rows,
+            config.column_options(manifest.partition_columns),
+            seed=config.train.seed,
+            model=config.model,
+            train=config.train,
+            lineage=lineage,
+            on_event=watch,
+            checkpoint=checkpoint,
+            resume=resume,
+        )
+
+
+def _open_extract(folder: Path, manifest: Manifest) -> pads.Dataset:
+    remedy = "run `sandtimer extract` with this config again"
+    try:
+        rows = pads.dataset(sorted(map(str, folder.glob("*.parquet"))), format="parquet")
+        count = rows.count_rows()
+    except (OSError, pa.ArrowException) as error:
+        raise vm.DataError(f"readable Parquet files in {folder}", str(error).splitlines()[0], remedy) from error
+    if count != manifest.rows or count == 0:
+        raise vm.DataError(f"{manifest.rows:,} rows in {folder}", f"{count:,}", remedy)
+    return rows
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    main("train")
