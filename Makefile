@@ -12,6 +12,7 @@ PIP       := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-ver
 
 # Compiled Python goes where everything else goes, not between the sources.
 export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
+unexport PYTHONDONTWRITEBYTECODE
 
 # uv where there is one. Otherwise pip brings it first: from empty caches on two cores the 6 GB of packages took 54 s that
 # way and 102 s with pip alone. Where uv fails (it does not read pip.conf), pip does the work itself.

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from vae_model.errors import DataError, SandtimerError
 
-__all__ = ["ConfigError", "ConflictError", "DataError", "SandtimerError", "SetupError", "describe", "exit_code"]
+__all__ = [
+    "ConfigError",
+    "ConflictError",
+    "DataError",
+    "InterferenceError",
+    "SandtimerError",
+    "SetupError",
+    "describe",
+    "exit_code",
+]
 
 EXIT_BUG = 1
 EXIT_USAGE = 2
@@ -24,11 +33,15 @@ class ConflictError(SandtimerError):
     """Another writer changed the same part of the target; nothing was committed, it is safe to run again."""
 
 
+class InterferenceError(SandtimerError):
+    """The store, the disk, the network or Spark failed; nothing was committed, it is safe to run again."""
+
+
 def exit_code(error: BaseException) -> int:
     """The process's exit code: 2 usage, config or set-up, 3 data, 4 in the way and safe to rerun, 1 anything else."""
     if isinstance(error, ConfigError | SetupError):
         return EXIT_USAGE
-    if isinstance(error, ConflictError | OSError):
+    if isinstance(error, ConflictError | InterferenceError | OSError):
         return EXIT_CONFLICT
     return EXIT_DATA if isinstance(error, DataError) else EXIT_BUG
 
@@ -39,7 +52,7 @@ def describe(error: BaseException) -> SandtimerError:
         return error
     reason = f"{error.__class__.__name__}: {' '.join(str(error).split())[:500]}"
     if isinstance(error, OSError):
-        return SandtimerError(
+        return InterferenceError(
             "files to read and write", reason, "nothing was committed; correct the cause and run it again"
         )
     return SandtimerError(

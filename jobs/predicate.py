@@ -133,7 +133,7 @@ _QUOTE = (
 
 def equals(column: str, value: str) -> Predicate:
     """`column = 'value'`; the value is read as the column's type."""
-    name = exp.Column(this=exp.Identifier(this=column, quoted=True))
+    name = exp.Column(this=exp.Identifier(this=column, quoted=False))
     if "${" in value:
         raise ConfigError(f"a plain value for {column}", f"{value!r}", "leave out ${")
     return _predicate(exp.EQ(this=name, expression=exp.Literal.string(value)))
@@ -167,7 +167,7 @@ def _predicate(tree: exp.Expr) -> Predicate:
 
 def _wrap(tree: exp.Expr) -> exp.Expr:
     copied: exp.Expr = tree.copy()
-    return copied if isinstance(copied, exp.Paren) else exp.Paren(this=copied)
+    return exp.Paren(this=copied) if isinstance(copied, exp.Or) else copied
 
 
 def _conjuncts(tree: exp.Expr) -> Iterator[exp.Expr]:

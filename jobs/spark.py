@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, SparkSession
     from pyspark.sql.types import StructType
 
+    from jobs.sampling import Sample
     from vae_model.bundle import Bundle
     from vae_model.scorer import Explain
 
@@ -75,6 +76,20 @@ def register(spark: SparkSession, bundle: Bundle, name: str, *, alert_budget: fl
     """Make `SELECT name(struct(*)).anomaly_score FROM t` work in this session's SQL. Reasons come for anomalies."""
     udf = score_udf(bundle, alert_budget=alert_budget, spark=spark)
     spark.udf.register(name, udf)
+
+
+def sample_udf(sample: Sample, spark: SparkSession) -> Callable[..., Column]:
+    """A column function that says of a struct with the sample's columns whether its row is in the sample."""
+    from pyspark.sql.functions import arrow_udf
+    from pyspark.sql.pandas.functions import ArrowUDFType
+
+    ship_packages(spark)
+
+    def choose(struct: pa.Array) -> pa.Array:
+        return pa.array(sample.keeps(sample.hash(pa.RecordBatch.from_struct_array(struct))))
+
+    udf: Callable[..., Column] = arrow_udf(choose, "boolean", ArrowUDFType.SCALAR)
+    return udf
 
 
 def score_type() -> StructType:

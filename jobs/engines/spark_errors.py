@@ -1,0 +1,56 @@
+"""What Spark, Delta and py4j raise, told apart by what the reader can do about it."""
+
+from __future__ import annotations
+
+import re
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+
+from jobs.delta.storage import TableRef
+from jobs.errors import ConflictError, DataError, InterferenceError, SandtimerError
+
+FAILURES = (PySparkException, Py4JJavaError)
+
+_MISSING = ("DELTA_MISSING_DELTA_TABLE", "DELTA_TABLE_NOT_FOUND", "TABLE_OR_VIEW_NOT_FOUND", "PATH_NOT_FOUND",
+            "DELTA_PATH_DOES_NOT_EXIST", "is not a Delta table", "SCHEMA_NOT_FOUND")  # fmt: skip
+_CONFLICT = ("DELTA_CONCURRENT", "DELTA_PROTOCOL_CHANGED", "DELTA_METADATA_CHANGED", "ConcurrentModification",
+             "DELTA_CONCURRENT_TRANSACTION")  # fmt: skip
+_DATA = ("DELTA_", "CAST_INVALID_INPUT", "DIVIDE_BY_ZERO", "ARITHMETIC_OVERFLOW", "UNRESOLVED_COLUMN", "DATATYPE_MISMATCH",
+         "FAILED_READ_FILE", "CANNOT_READ_FILE", "INVALID_", "UNSUPPORTED_")  # fmt: skip
+# A worker's own error, at the end of the traceback that Spark passes on.
+_FROM_WORKER = re.compile(r"vae_model\.errors\.\w+: expected (.+?); found (.+?); (.+)")
+
+
+def is_missing_table(error: BaseException) -> bool:
+    """Whether the failure says that there is no Delta table."""
+    return any(mark in str(error) for mark in _MISSING)
+
+
+def explain_failure(error: BaseException, ref: TableRef) -> SandtimerError:
+    """One of ours for one of Spark's."""
+    text = str(error)
+    worker = _FROM_WORKER.search(text)
+    if worker:
+        return DataError(*worker.groups())
+    if is_missing_table(error):
+        return DataError(
+            f"a Delta table at {ref.name}",
+            "none there",
+            "check the path, or write the table first (`sandtimer demo` makes one)",
+        )
+    reason = _shorten(text)
+    if any(mark in text for mark in _CONFLICT):
+        return ConflictError(
+            f"no other writer in this part of {ref.name}", reason, "nothing was committed; run it again"
+        )
+    if any(mark in text for mark in _DATA):
+        return DataError(f"Spark to accept {ref.name}", reason, "correct the table or the condition")
+    return InterferenceError(f"Spark to finish its work on {ref.name}", reason, "see Spark's log, then run it again")
+
+
+def _shorten(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("at ")]
+    # py4j's first line only says that there is an exception.
+    useful = [line for line in lines if not line.startswith("An error occurred while calling")]
+    return (useful or lines or ["no message"])[0].removeprefix(": ")[:300]
