@@ -1,1 +1,1 @@
-"""What runs on tables: config, commands, and the engines that read, score and write. Scoring itself is `vae_model`'s."""
+"""What runs on tables: config, commands, and engines that read, score and write. Scoring itself is `vae_model`'s."""

@@ -57,7 +57,7 @@ def score_udf(
         samples: latent draws to use; as calibrated when None.
         spark: the session to broadcast in; the active one when None.
     """
-    from pyspark.sql.functions import arrow_udf
+    from pyspark.sql.functions import arrow_udf  # type: ignore[attr-defined]
     from pyspark.sql.pandas.functions import ArrowUDFType
 
     session = spark or _active_session()
@@ -80,7 +80,7 @@ def register(spark: SparkSession, bundle: Bundle, name: str, *, alert_budget: fl
 
 def sample_udf(sample: Sample, spark: SparkSession) -> Callable[..., Column]:
     """A column function that says of a struct with the sample's columns whether its row is in the sample."""
-    from pyspark.sql.functions import arrow_udf
+    from pyspark.sql.functions import arrow_udf  # type: ignore[attr-defined]
     from pyspark.sql.pandas.functions import ArrowUDFType
 
     ship_packages(spark)
@@ -112,7 +112,7 @@ def ship_packages(spark: SparkSession) -> None:
             spark._sandtimer_shipped = True  # type: ignore[attr-defined]
         return
     context = spark.sparkContext
-    if not context.master.startswith("local") and not getattr(context, "_sandtimer_shipped", False):
+    if not str(context.master).startswith("local") and not getattr(context, "_sandtimer_shipped", False):
         context.addPyFile(write_archive())
         context._sandtimer_shipped = True  # type: ignore[attr-defined]
 

@@ -165,7 +165,7 @@ class SparkEngine:
             return rows
         name = _identifier(plan.target_ref)
         self._sql(
-            f"RESTORE TABLE {name} TO VERSION AS OF {plan.target.version}" if plan.target else f"DELETE FROM {name}"
+            f"RESTORE TABLE {name} TO VERSION AS OF {plan.target.version}" if plan.target else f"DELETE FROM {name}"  # noqa: S608
         )
         raise DataError(
             f"{plan.work.rows:,} rows in scope of {plan.target_ref.name}, as many as the source has",
@@ -179,7 +179,7 @@ class SparkEngine:
 
     def _frame(self, ref: TableRef, version: int) -> DataFrame:
         if ref.in_catalog:
-            return self._session.sql(f"SELECT * FROM {_identifier(ref)} VERSION AS OF {version}")
+            return self._session.sql(f"SELECT * FROM {_identifier(ref)} VERSION AS OF {version}")  # noqa: S608
         return self._session.read.format("delta").option("versionAsOf", version).load(_path(ref))
 
     def _sql(self, statement: str) -> list[Row]:

@@ -16,8 +16,8 @@ _MISSING = ("DELTA_MISSING_DELTA_TABLE", "DELTA_TABLE_NOT_FOUND", "TABLE_OR_VIEW
             "DELTA_PATH_DOES_NOT_EXIST", "is not a Delta table", "SCHEMA_NOT_FOUND")  # fmt: skip
 _CONFLICT = ("DELTA_CONCURRENT", "DELTA_PROTOCOL_CHANGED", "DELTA_METADATA_CHANGED", "ConcurrentModification",
              "DELTA_CONCURRENT_TRANSACTION")  # fmt: skip
-_DATA = ("DELTA_", "CAST_INVALID_INPUT", "DIVIDE_BY_ZERO", "ARITHMETIC_OVERFLOW", "UNRESOLVED_COLUMN", "DATATYPE_MISMATCH",
-         "FAILED_READ_FILE", "CANNOT_READ_FILE", "INVALID_", "UNSUPPORTED_")  # fmt: skip
+_DATA = ("DELTA_", "CAST_INVALID_INPUT", "DIVIDE_BY_ZERO", "ARITHMETIC_OVERFLOW", "UNRESOLVED_COLUMN",
+         "DATATYPE_MISMATCH", "FAILED_READ_FILE", "CANNOT_READ_FILE", "INVALID_", "UNSUPPORTED_")  # fmt: skip
 # A worker's own error, at the end of the traceback that Spark passes on.
 _FROM_WORKER = re.compile(r"vae_model\.errors\.\w+: expected (.+?); found (.+?); (.+)")
 

@@ -138,7 +138,8 @@ def test_time_words():
 @pytest.mark.parametrize(
     "encoder",
     [
-        NumberEncoder(0.1, 2.0, -1.0, 9.0, True), CategoryEncoder(("ä", "b")), BooleanEncoder(), VectorEncoder(1, (0.5,), (1.0,)),
+        NumberEncoder(0.1, 2.0, -1.0, 9.0, True), CategoryEncoder(("ä", "b")), BooleanEncoder(),
+        VectorEncoder(1, (0.5,), (1.0,)),
         TimeEncoder(("hour",), 1.5, 2.5),
     ],
 )  # fmt: skip
