@@ -58,7 +58,6 @@ def score_udf(
         spark: the session to broadcast in; the active one when None.
     """
     from pyspark.sql.functions import arrow_udf  # type: ignore[attr-defined]
-    from pyspark.sql.pandas.functions import ArrowUDFType
 
     session = spark or _active_session()
     spec = ScorerSpec(bundle.model_id, alert_budget, explain, scored_at or datetime.now(UTC), samples)
@@ -68,7 +67,7 @@ def score_udf(
     def score(*arrays: pa.Array) -> pa.Array:
         return remote.score_arrays(arrays)
 
-    udf: Callable[..., Column] = arrow_udf(score, score_type(), ArrowUDFType.SCALAR)
+    udf: Callable[..., Column] = arrow_udf(score, score_type())
     return udf
 
 
@@ -81,14 +80,13 @@ def register(spark: SparkSession, bundle: Bundle, name: str, *, alert_budget: fl
 def sample_udf(sample: Sample, spark: SparkSession) -> Callable[..., Column]:
     """A column function that says of a struct with the sample's columns whether its row is in the sample."""
     from pyspark.sql.functions import arrow_udf  # type: ignore[attr-defined]
-    from pyspark.sql.pandas.functions import ArrowUDFType
 
     ship_packages(spark)
 
     def choose(struct: pa.Array) -> pa.Array:
         return pa.array(sample.keeps(sample.hash(pa.RecordBatch.from_struct_array(struct))))
 
-    udf: Callable[..., Column] = arrow_udf(choose, "boolean", ArrowUDFType.SCALAR)
+    udf: Callable[..., Column] = arrow_udf(choose, "boolean")
     return udf
 
 

@@ -13,7 +13,7 @@ from deltalake import DeltaTable, write_deltalake
 import vae_model as vm
 from jobs.config import Config
 from jobs.engines import build_engine
-from jobs.events import open_reporter
+from jobs.events import build_reporter
 from jobs.score import score
 
 AT = datetime(2024, 5, 1, tzinfo=UTC)
@@ -58,7 +58,7 @@ def run(folder: Path, engine: str, target: str, request: pytest.FixtureRequest, 
             "score": {"table": str(folder / target), "explain": "all", "engine": engine},
         }
     )
-    score(config, build_engine(config), open_reporter("json"), where, AT)
+    score(config, build_engine(config), build_reporter("json"), where, AT)
     return config
 
 
