@@ -51,7 +51,7 @@ class Predicate:
 
     def sql(self) -> str:
         """The condition in Spark SQL, every column name quoted."""
-        return str(self.tree.sql(dialect="spark", identify=True, comments=False))
+        return str(_widen(self.tree).sql(dialect="spark", identify=True, comments=False))
 
     def __str__(self) -> str:
         return str(self.tree.sql(dialect="spark", comments=False))
@@ -163,6 +163,19 @@ def resolve_column(name: str, names: Sequence[str], table: str) -> str:
 
 def _predicate(tree: exp.Expr) -> Predicate:
     return Predicate(tree, tuple(dict.fromkeys(column.name for column in tree.find_all(exp.Column))))
+
+
+def _widen(tree: exp.Expr) -> exp.Expr:
+    """With 64-bit arithmetic, as the local engine computes: Spark would add two INTs as INT, and stop at 2**31."""
+    copied: exp.Expr = tree.copy()
+    for column in list(copied.find_all(exp.Column)):
+        around = column.parent
+        while isinstance(around, exp.Paren | exp.Coalesce):
+            around = around.parent
+        if isinstance(around, exp.Add | exp.Sub | exp.Mul | exp.Neg | exp.Abs):
+            zero = exp.cast(exp.Literal.number(0), "bigint")
+            column.replace(exp.Paren(this=exp.Add(this=zero, expression=column.copy())))
+    return copied
 
 
 def _wrap(tree: exp.Expr) -> exp.Expr:

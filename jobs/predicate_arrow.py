@@ -126,10 +126,11 @@ class _Compiler:
         return _boolean(compare(type(node), left, right, dtype), node)
 
     def _in(self, node: exp.Expr) -> Operand:
-        tested = self.compile(node.this)
+        # Spelled once: for each value again, a thousand values would take ten seconds.
+        tested, sql = self.compile(node.this), _sql(node)
         equal = []
         for item in node.expressions:
-            left, right, dtype = unify(tested, self.compile(item), _sql(node))
+            left, right, dtype = unify(tested, self.compile(item), sql)
             equal.append(compare(exp.EQ, left, right, dtype))
         # Halved again and again: thousands of values in one chain would be too deep to evaluate.
         while len(equal) > 1:
