@@ -4,7 +4,7 @@ that every column kind is in. A committed bundle is never made again: it must lo
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ def make_rows() -> pa.Table:
     """Ordinary rows, a row of NULLs, and a row that is wrong in every column."""
     rows = make_table(20, seed=9)
     nulls = dict.fromkeys(rows.column_names)
-    wrong = {"x": np.inf, "y": -1e30, "n": 2**31 - 1, "city": "Atlantis", "vector": [0.0], "day": datetime.max.date()}
+    wrong = {"x": np.inf, "y": -1e30, "n": 2**31 - 1, "city": "Atlantis", "vector": [0.0], "day": date.max}
     return pa.concat_tables([rows, pa.Table.from_pylist([nulls, nulls | wrong], schema=rows.schema)])
 
 
