@@ -28,7 +28,8 @@ _TEMPLATE = "see conf/template.yaml for every key"
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # pydantic's own message, which --debug shows, would repeat a secret of the wrong type.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Source(_Section):

@@ -63,6 +63,11 @@ class Job:
         return Path(self.settings["source"]["table"])
 
     @property
+    def source_file(self) -> Path:
+        """One of the source's data files."""
+        return self.source / min(live_files(self.source))
+
+    @property
     def target(self) -> Path:
         return Path(self.settings["score"]["table"])
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from tests.jobs.job import Job, fingerprint, invoke, live_files
+from tests.jobs.job import Job, fingerprint, invoke
 
 USAGE, DATA = 2, 3
 
@@ -64,12 +63,8 @@ def other_partitions(job: Job) -> None:
     write_deltalake(str(job.target), rows, partition_by=["shop"])
 
 
-def source_file(job: Job) -> Path:
-    return job.source / min(live_files(job.source))
-
-
 def corrupt_source_file(job: Job) -> None:
-    path = source_file(job)
+    path = job.source_file
     data = bytearray(path.read_bytes())
     data[4 : len(data) - 4] = bytes(len(data) - 8)
     path.write_bytes(data)
@@ -117,7 +112,7 @@ CASES: dict[str, Bad] = {
     ),
     "other partitions": Bad(other_partitions, DATA, ("(day)", "(shop)")),
     "corrupt file": Bad(corrupt_source_file, DATA, ("",)),
-    "deleted file": Bad(lambda job: source_file(job).unlink(), DATA, ("",)),
+    "deleted file": Bad(lambda job: job.source_file.unlink(), DATA, ("",)),
     "where: unknown column": where("dya = '2024-01-01'", DATA, "'dya'", "'day'"),
     "where: no condition": where("day = ", USAGE, "does not parse"),
     "where: subquery": where("order_id IN (SELECT 1)", USAGE, "no list of values"),
