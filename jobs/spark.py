@@ -57,24 +57,20 @@ def score_udf(
         samples: latent draws to use; as calibrated when None.
         spark: the session to broadcast in; the active one when None.
     """
-    from pyspark.sql.functions import arrow_udf  # type: ignore[attr-defined]
-
     session = spark or _active_session()
     spec = ScorerSpec(bundle.model_id, alert_budget, explain, scored_at or datetime.now(UTC), samples)
-    remote = RemoteScorer(spec, _carry(session, bundle.to_bytes()))
-    ship_packages(session)
-
-    def score(*arrays: pa.Array) -> pa.Array:
-        return remote.score_arrays(arrays)
-
-    udf: Callable[..., Column] = arrow_udf(score, score_type())
-    return udf
+    udf = _score_function(bundle, spec, session)
+    if not is_connect(session):
+        return udf
+    # A Connect client sends text types with a collation, which Delta would write into the table's schema and deltalake
+    # cannot read; a type in words becomes a plain one on the server.
+    return lambda *columns: udf(*columns).cast(score_type().simpleString())
 
 
 def register(spark: SparkSession, bundle: Bundle, name: str, *, alert_budget: float = 0.001) -> None:
     """Make `SELECT name(struct(*)).anomaly_score FROM t` work in this session's SQL. Reasons come for anomalies."""
-    udf = score_udf(bundle, alert_budget=alert_budget, spark=spark)
-    spark.udf.register(name, udf)
+    spec = ScorerSpec(bundle.model_id, alert_budget, "alerts", datetime.now(UTC), None)
+    spark.udf.register(name, _score_function(bundle, spec, spark))
 
 
 def sample_udf(sample: Sample, spark: SparkSession) -> Callable[..., Column]:
@@ -126,6 +122,19 @@ def write_archive() -> str:
     path = Path(tempfile.mkdtemp(prefix="sandtimer-")) / ARCHIVE_NAME
     path.write_bytes(buffer.getvalue())
     return str(path)
+
+
+def _score_function(bundle: Bundle, spec: ScorerSpec, spark: SparkSession) -> Callable[..., Column]:
+    from pyspark.sql.functions import arrow_udf  # type: ignore[attr-defined]
+
+    remote = RemoteScorer(spec, _carry(spark, bundle.to_bytes()))
+    ship_packages(spark)
+
+    def score(*arrays: pa.Array) -> pa.Array:
+        return remote.score_arrays(arrays)
+
+    udf: Callable[..., Column] = arrow_udf(score, score_type())
+    return udf
 
 
 def _carry(spark: SparkSession, data: bytes) -> Callable[[], bytes]:
