@@ -60,7 +60,10 @@ class Operand:
             return read_literal(self.text, dtype, self.sql)
         if self.expression is None:
             return to_scalar(None, dtype)
-        return self.expression if self.dtype == dtype else self.expression.cast(dtype)
+        if self.dtype == dtype:
+            return self.expression
+        # As Spark compares: the largest integers lose digits where they meet a double.
+        return self.expression.cast(dtype, safe=not (pt.is_integer(self.dtype) and pt.is_floating(dtype)))
 
 
 def is_number(dtype: pa.DataType) -> bool:

@@ -63,6 +63,21 @@ def check_writable(target: Snapshot) -> None:
         )
 
 
+def check_removable(target: Snapshot, files: Sequence[DataFile]) -> None:
+    """Refuse to replace files that Spark logged by names which deltalake would spell otherwise: beyond ASCII.
+
+    Raises:
+        DataError: naming the first of them.
+    """
+    spelt = next((file.path for file in files if not file.removable), None)
+    if spelt:
+        raise DataError(
+            f"files that the local engine can replace in {target.ref.name}",
+            f"{spelt}, which the log spells as only Spark does",
+            "use --engine spark, or drop the scored table and score the whole table again",
+        )
+
+
 def check_names(schema: pa.Schema, ref: TableRef) -> None:
     """Refuse column names that Delta allows only with column mapping.
 

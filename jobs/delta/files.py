@@ -214,6 +214,8 @@ def serialise_partition(value: pa.Scalar) -> str | None:
         return python.decode("utf-8")
     if isinstance(python, float) and not math.isfinite(python):
         return "NaN" if math.isnan(python) else "Infinity" if python > 0 else "-Infinity"
+    if isinstance(python, Decimal):
+        return format(python, "f")
     return str(python).lower() if isinstance(python, bool) else str(python)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -21,6 +21,8 @@ _READABLE = frozenset(
     {"columnMapping", "deletionVectors", "timestampNtz", "typeWidening", "v2Checkpoint", "vacuumProtocolCheck"}
 )
 _USE_SPARK = "use --engine spark, which reads it with Delta's own reader"
+# What deltalake leaves as it is when it writes a path into the log.
+_PLAIN_IN_PATHS = "!$&'()+,-./:;=@~"
 _ACTION_COLUMNS = ("path", "size_bytes", "num_records")
 
 
@@ -33,6 +35,7 @@ class DataFile:
         rows: live rows, without those that a deletion vector hides.
         partition: typed value of each partition column, NULLs included.
         live: False where a deletion vector hides the row; None without one.
+        removable: whether deltalake would spell the path as the log does; a removal spelt otherwise removes nothing.
     """
 
     path: str
@@ -40,6 +43,7 @@ class DataFile:
     rows: int
     partition: Mapping[str, pa.Scalar]
     live: pa.BooleanArray | None = field(default=None, repr=False)
+    removable: bool = True
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,7 @@ def _list_files(table: DeltaTable, ref: TableRef, filesystem: pafs.FileSystem, s
         mask = live.get(relative.rsplit("/", 1)[-1])
         total = rows if rows is not None else _count_footer(filesystem, relative, ref)
         hidden = 0 if mask is None else len(mask) - mask.true_count
-        yield DataFile(relative, size, total - hidden, values, mask)
+        yield DataFile(relative, size, total - hidden, values, mask, quote(relative, safe=_PLAIN_IN_PATHS) == path)
 
 
 def _read_deletion_vectors(table: DeltaTable) -> dict[str, pa.BooleanArray]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from jobs.config import EngineName
 from jobs.delta import snapshot as snapshots
-from jobs.delta.commit import Change, check_names, check_writable, create_table, replace_files
+from jobs.delta.commit import Change, check_names, check_removable, check_writable, create_table, replace_files
 from jobs.delta.files import Layout, delete_files
 from jobs.delta.reading import count_rows, prune_files, read_file
 from jobs.delta.snapshot import DataFile, Snapshot, open_snapshot
@@ -70,6 +70,7 @@ class LocalEngine:
         there = open_snapshot(target.ref, target.version)
         check_writable(there)
         replaced = prune_files(there, scope)
+        check_removable(there, replaced)
         kept = len(there.files) - len(replaced)
         return Work(rows, count_rows(there, replaced, scope), len(files), skipped, len(replaced), kept)
 
