@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from deltalake import DeltaTable, write_deltalake
 
 import vae_model as vm
 from jobs.engines import build_engine
-from jobs.engines.base import ScorePlan, ScoringOptions
+from jobs.engines.base import Engine, ScorePlan, ScoringOptions
 from jobs.errors import ConflictError
 from jobs.plan import make_plan
 from tests.jobs.job import Job, fingerprint, live_files
@@ -45,9 +46,9 @@ def plan_night(job: Job, where: str) -> ScorePlan:
     return make_plan(config, build_engine(config), vm.load(job.bundle), where)
 
 
-def carry_out(job: Job, plan: ScorePlan, run_id: str = "me") -> int:
+def carry_out(job: Job, plan: ScorePlan, run_id: str = "me", engine: Engine | None = None) -> int:
     options = ScoringOptions(0.001, "alerts", None, AT)
-    engine = build_engine(job.config())
+    engine = engine or build_engine(job.config())
     return engine.score(plan, vm.load(job.bundle), options, {"run_id": run_id}, lambda *_, **__: None).version
 
 
@@ -158,6 +159,23 @@ def test_two_processes_at_once(others: str, job: Job, root: Path) -> None:
     assert codes[0] == 2 if others != NIGHT else codes[0] >= 1, said
     assert version(job) == codes[0]
     check_rows(job)
+
+
+@pytest.mark.parametrize("others", [NIGHT, OTHER])
+def test_two_plans_at_once(others: str, any_job: Job) -> None:
+    engine, plans = build_engine(any_job.config()), [plan_night(any_job, where) for where in (NIGHT, others)]
+
+    def attempt(number: int) -> int | None:
+        try:
+            return carry_out(any_job, plans[number], f"run {number}", engine)
+        except ConflictError:
+            return None
+
+    with ThreadPoolExecutor(2) as pool:
+        versions = [found for found in pool.map(attempt, range(2)) if found is not None]
+    assert sorted(versions) == list(range(1, version(any_job) + 1))
+    assert len(versions) == 2 if others != NIGHT else versions
+    check_rows(any_job)
 
 
 def test_a_killed_run_leaves_the_table_as_it_was(job: Job, root: Path) -> None:
