@@ -7,7 +7,7 @@ from __future__ import annotations
 import difflib
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 
@@ -49,9 +49,17 @@ class Predicate:
     tree: exp.Expr = field(repr=False)
     columns: tuple[str, ...]
 
-    def sql(self) -> str:
-        """The condition in Spark SQL, every column name quoted."""
-        return str(_widen(self.tree).sql(dialect="spark", identify=True, comments=False))
+    def sql(self, guarded: Mapping[str, str] | None = None) -> str:
+        """The condition in Spark SQL, every column name quoted.
+
+        Args:
+            guarded: columns, with their SQL types, to compare as `x + 0`, which Spark does not look up in a file's
+                statistics: by those that others than Spark wrote it would skip rows with NaN, its largest number.
+        """
+        tree = _widen(self.tree)
+        if guarded:
+            tree = tree.transform(_guard, {name.lower(): dtype for name, dtype in guarded.items()})
+        return str(tree.sql(dialect="spark", identify=True, comments=False))
 
     def __str__(self) -> str:
         return str(self.tree.sql(dialect="spark", comments=False))
@@ -163,6 +171,13 @@ def resolve_column(name: str, names: Sequence[str], table: str) -> str:
 
 def _predicate(tree: exp.Expr) -> Predicate:
     return Predicate(tree, tuple(dict.fromkeys(column.name for column in tree.find_all(exp.Column))))
+
+
+def _guard(node: exp.Expr, types: Mapping[str, str]) -> exp.Expr:
+    if not isinstance(node, exp.Column) or node.name.lower() not in types:
+        return node
+    zero = exp.cast(exp.Literal.number(0), types[node.name.lower()])
+    return exp.Paren(this=exp.Add(this=node.copy(), expression=zero))
 
 
 def _widen(tree: exp.Expr) -> exp.Expr:

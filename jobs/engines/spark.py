@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
+import pyarrow.types as pt
 from pyspark.errors import AnalysisException
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
@@ -141,7 +142,7 @@ class SparkEngine:
         if plan.scope:
             writer = writer.option("partitionOverwriteMode", "static")
             if plan.target:
-                writer = writer.option("replaceWhere", plan.scope.sql())
+                writer = writer.option("replaceWhere", _condition(plan.scope, plan.target))
         elif plan.target and plan.target.schema != plan.schema:
             writer = writer.option("overwriteSchema", "true")
         if any(_ODD_IN_NAMES & set(name) for name in plan.schema.names):
@@ -175,7 +176,7 @@ class SparkEngine:
 
     def _read(self, table: TableState, where: Predicate | None) -> DataFrame:
         frame = self._frame(table.ref, table.version)
-        return frame.where(where.sql()) if where else frame
+        return frame.where(_condition(where, table)) if where else frame
 
     def _frame(self, ref: TableRef, version: int) -> DataFrame:
         if ref.in_catalog:
@@ -209,6 +210,11 @@ def _path(ref: TableRef) -> str:
 
 def _quote(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
+
+
+def _condition(where: Predicate, table: TableState) -> str:
+    floats = {field.name: str(field.type) for field in table.schema if pt.is_floating(field.type)}
+    return where.sql({name: dtype for name, dtype in floats.items() if name not in table.partition_columns})
 
 
 def _column(name: str) -> Column:
