@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 from vae_model.bundle import Bundle
-from vae_model.encoders import CategoryEncoder, Encoder, Floats
+from vae_model.encoders import CategoryEncoder, Encoder
 from vae_model.explaining import Explainer, decode_column, to_words
 from vae_model.forward import BLOCK_ROWS, Outputs, split_blocks
+from vae_model.scales import Floats
 from vae_model.scorer import Explain, Scorer, build_forward, score_batches, score_rows
 
 CHUNK_ROWS = 65_536

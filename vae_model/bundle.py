@@ -88,7 +88,7 @@ class Bundle:
             "format_version": FORMAT_VERSION,
             "rows": self.encoder.rows,
             "columns": self.encoder.to_json(),
-            "shape": asdict(self.shape),
+            "shape": self.shape.to_json(),
             "samples": self.samples,
             "calibration": calibration,
             "notes": list(self.notes),

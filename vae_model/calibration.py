@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vae_model.encoders import Doubles
+from vae_model.scales import Doubles
 
 KNOTS = 2_048
 MAX_EXCEEDANCES = 500

@@ -12,11 +12,13 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from vae_model.errors import DataError
+from vae_model.scales import to_array
+from vae_model.times import ClockEncoder
 
 if TYPE_CHECKING:
     from vae_model.options import ColumnOptions
 
-Kind = Literal["number", "boolean", "category", "time", "vector"]
+Kind = Literal["number", "boolean", "category", "time", "clock", "vector"]
 MAX_VECTOR_LENGTH = 4096
 FREE_TEXT_SHARE = 0.5
 
@@ -32,8 +34,8 @@ _FAMILIES: tuple[tuple[str, Callable[[pa.DataType], bool]], ...] = (
 )
 _KINDS_OF_FAMILY: dict[str, tuple[Kind, ...]] = {
     "boolean": ("boolean", "category", "number"),
-    "integer": ("number", "category", "boolean"),
-    "floating": ("number",),
+    "integer": ("number", "category", "boolean", "clock"),
+    "floating": ("number", "clock"),
     "string": ("category",),
     "date": ("time", "category"),
     "timestamp": ("time",),
@@ -119,7 +121,13 @@ def _plan_column(field: pa.Field, values: pa.ChunkedArray, options: ColumnOption
     if not allowed:
         return f"{name}: type {field.type} cannot be modelled"
     reason = _reason_to_ignore(values, family, options.max_categories)
-    return f"{name}: {reason}" if reason else Column(name, allowed[0], family)
+    return f"{name}: {reason}" if reason else Column(name, _infer_kind(values, allowed), family)
+
+
+def _infer_kind(values: pa.ChunkedArray, allowed: tuple[Kind, ...]) -> Kind:
+    """The first kind that the type allows, unless the values say more: 59, 100, 159, 200 are clock times."""
+    is_clock = "clock" in allowed and ClockEncoder.recognises(to_array(values))
+    return "clock" if is_clock else allowed[0]
 
 
 def _reason_to_ignore(values: pa.ChunkedArray, family: str, max_categories: int) -> str | None:
@@ -172,4 +180,4 @@ def check_features(schema: pa.Schema, features: tuple[Column, ...]) -> None:
 def _is_compatible(column: Column, family: str) -> bool:
     if family == column.family:
         return True
-    return column.kind == "number" and {column.family, family} <= {"integer", "floating"}
+    return column.kind in ("number", "clock") and {column.family, family} <= {"integer", "floating"}

@@ -18,18 +18,16 @@ import pyarrow.compute as pc
 from vae_model.columns import Column
 from vae_model.encoders import (
     BooleanEncoder,
-    Bools,
     CategoryEncoder,
-    Codes,
     Encoder,
-    Floats,
     NumberEncoder,
-    TimeEncoder,
     VectorEncoder,
     encoder_from_json,
     encoder_to_json,
     to_text,
 )
+from vae_model.scales import Bools, Codes, Floats, to_array
+from vae_model.times import ClockEncoder, TimeEncoder
 
 
 @dataclass(frozen=True)
@@ -166,16 +164,11 @@ def fit_encoder(columns: Iterable[Column], table: pa.Table, max_categories: int,
     columns = tuple(columns)
     encoders, shares = [], []
     for column in columns:
-        values = _combine(table.column(column.name))
+        values = to_array(table.column(column.name))
         encoder = _fit_column(column, values, max_categories)
         encoders.append(encoder)
         shares.append(_absent_share(encoder, values))
     return TableEncoder(columns, tuple(encoders), tuple(shares), rows)
-
-
-def _combine(values: pa.ChunkedArray) -> pa.Array:
-    combined = values.combine_chunks()
-    return pa.concat_arrays(combined.chunks) if isinstance(combined, pa.ChunkedArray) else combined
 
 
 def _fit_column(column: Column, values: pa.Array, max_categories: int) -> Encoder:
@@ -183,11 +176,12 @@ def _fit_column(column: Column, values: pa.Array, max_categories: int) -> Encode
         counts = pc.value_counts(to_text(values).drop_null())
         levels = {c["values"]: c["counts"] for c in counts.to_pylist()}
         return CategoryEncoder.fit_counts(levels, max_categories)
-    simple: dict[str, type[NumberEncoder | BooleanEncoder | VectorEncoder | TimeEncoder]] = {
+    simple: dict[str, type[NumberEncoder | BooleanEncoder | VectorEncoder | TimeEncoder | ClockEncoder]] = {
         "number": NumberEncoder,
         "boolean": BooleanEncoder,
         "vector": VectorEncoder,
         "time": TimeEncoder,
+        "clock": ClockEncoder,
     }
     return simple[column.kind].fit(values)
 

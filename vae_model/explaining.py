@@ -17,9 +17,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from vae_model.bundle import Bundle
-from vae_model.encoders import CategoryEncoder, Floats
+from vae_model.encoders import CategoryEncoder
 from vae_model.encoding import Encoded
 from vae_model.forward import Forward, split_blocks, sum_columns
+from vae_model.scales import Floats
 from vae_model.schema import REASON
 
 TOP = 3

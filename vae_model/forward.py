@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vae_model.encoders import Doubles, Floats
 from vae_model.encoding import Encoded, Layout
 from vae_model.rules import Shape
+from vae_model.scales import Doubles, Floats
 
 BLOCK_ROWS = 1024
 LEAK = np.float32(0.1)
@@ -98,24 +98,31 @@ class Forward:
 
     def encode(self, member: int, block: Encoded) -> tuple[Floats, Floats]:
         """Posterior mean and logvar of one member, each [L, B]."""
-        layout, weights = self.layout, self.weights
-        first = weights["encoder.0.weight"][member]
-        d, k = layout.inputs, layout.columns
-        h = first[:, :d] @ block.x
-        if block.absent.any():
-            h += first[:, d : d + k] @ block.absent.astype(np.float32)
-        start = d + k
-        for c, width in enumerate(self.shape.embeddings):
-            table = weights[f"embedding.{c}"][member]  # [e, levels + 1]
-            h += (first[:, start : start + width] @ table)[:, block.codes[c]]
-            start += width
+        weights = self.weights
+        h = self._project("encoder.0.weight", member, block)
         h += weights["encoder.0.bias"][member]
         h = self._cone("encoder", member, np.maximum(h, LEAK * h, out=h), 1)
-        mu = weights["mu.weight"][member] @ h + weights["mu.bias"][member]
+        mu: Floats = weights["mu.weight"][member] @ h + weights["mu.bias"][member]
+        if self.shape.shortcut:
+            mu += self._project("shortcut_in", member, block)
         if not self.shape.forks:
             return mu, np.zeros_like(mu)
         logvar = weights["logvar.weight"][member] @ h + weights["logvar.bias"][member]
         return mu, np.clip(logvar, LOGVAR_MIN, LOGVAR_MAX, out=logvar)
+
+    def _project(self, name: str, member: int, block: Encoded) -> Floats:
+        """A weight [out, in] times the inputs of a block: numbers, absence flags, embedded categories; [out, B]."""
+        weight = self.weights[name][member]
+        d, k = self.layout.inputs, self.layout.columns
+        product: Floats = weight[:, :d] @ block.x
+        if block.absent.any():
+            product += weight[:, d : d + k] @ block.absent.astype(np.float32)
+        start = d + k
+        for c, width in enumerate(self.shape.embeddings):
+            table = self.weights[f"embedding.{c}"][member]  # [e, levels + 1]
+            product += (weight[:, start : start + width] @ table)[:, block.codes[c]]
+            start += width
+        return product
 
     def decode(self, member: int, z: Floats) -> Outputs:
         """The output distribution at a latent point z [L, B]."""
@@ -123,6 +130,8 @@ class Forward:
         h = self._cone("decoder", member, z, 0)
         out = weights["head.weight"][member] @ h
         out += weights["head.bias"][member]
+        if self.shape.shortcut:
+            out += weights["shortcut_out"][member] @ z
         p, b, n = len(layout.continuous), len(layout.booleans), len(layout.nullable)
         mean, rest = out[:p], out[p:]
         log_sigma, rest = self._bound(rest[:p]), rest[p:]

@@ -1,6 +1,7 @@
 """The sand timer in torch: a cone encoder, the fork into mu and sigma, the merge, a mirrored decoder, a head per kind.
 
 Sources: Kingma & Welling 2013 (the VAE and its reparametrisation, eq. 10); Ioffe & Szegedy 2015 (batch normalisation).
+A straight way past each cone carries linear relations (He et al. 2016, eq. 2, has the projection shortcut).
 Several members train at once: every weight carries a leading member axis and each layer is one batched product.
 Shapes: M members, B rows, D continuous and boolean inputs, P continuous parts, C categories, K columns, L latent units.
 """
@@ -44,6 +45,11 @@ class MemberLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.baddbmm(self.bias, x, self.weight)
+
+
+def build_shortcut(members: int, inputs: int, outputs: int, generator: torch.Generator, gain: float) -> nn.Parameter:
+    """Weights [M, in, out] of a straight way past a cone, so that linear relations need not be learned by its units."""
+    return nn.Parameter(torch.randn(members, inputs, outputs, generator=generator) * math.sqrt(gain / max(1, inputs)))
 
 
 class MemberNorm(nn.Module):
@@ -116,10 +122,15 @@ class Network(nn.Module):
         self.mu = MemberLinear(members, shape.layers[-1], latent, generator, gain=1.0)
         self.logvar = MemberLinear(members, shape.layers[-1], latent, generator, gain=0.01) if shape.forks else None
         self.decoder = Cone(members, (latent, *reversed(shape.layers)), shape.norm, generator)
-        self.head = MemberLinear(members, shape.layers[0], sum(head_widths(layout)), generator, gain=0.3)
+        outputs = sum(head_widths(layout))
+        self.head = MemberLinear(members, shape.layers[0], outputs, generator, gain=0.3)
+        self.shortcut_in = build_shortcut(members, inputs, latent, generator, gain=1.0) if shape.shortcut else None
+        self.shortcut_out = build_shortcut(members, latent, outputs, generator, gain=0.3) if shape.shortcut else None
         p = len(layout.continuous)
         with torch.no_grad():
-            self.head.weight[..., p : 2 * p] *= 0.3
+            for weight in (self.head.weight, self.shortcut_out):
+                if weight is not None:
+                    weight[..., p : 2 * p] *= 0.3
             if self.logvar is not None:
                 self.logvar.bias.fill_(-1.0)
 
@@ -127,8 +138,9 @@ class Network(nn.Module):
         """Posterior mu and logvar, each [M, B, L]; an autoencoder has no logvar: zeros."""
         members = torch.arange(self.shape.members, device=batch.x.device)[:, None]
         embedded = [table[members, batch.codes[..., c]] for c, table in enumerate(self.embeddings)]  # [M, B, e]
-        h = self.encoder(torch.cat([batch.x, batch.absent.to(batch.x.dtype), *embedded], dim=2))
-        mu = self.mu(h)
+        inputs = torch.cat([batch.x, batch.absent.to(batch.x.dtype), *embedded], dim=2)
+        h = self.encoder(inputs)
+        mu = self.mu(h) if self.shortcut_in is None else self.mu(h).baddbmm(inputs, self.shortcut_in)
         if self.logvar is None:
             return mu, torch.zeros_like(mu)
         return mu, self.logvar(h).clamp(LOGVAR_MIN, LOGVAR_MAX)
@@ -136,7 +148,7 @@ class Network(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         """Outputs [M, B, O] of a latent point [M, B, L], in the order of `head_widths`."""
         outputs: Tensor = self.head(self.decoder(z))
-        return outputs
+        return outputs if self.shortcut_out is None else outputs.baddbmm(z, self.shortcut_out)
 
     def column_terms(self, outputs: Tensor, target: Batch) -> Tensor:
         """Negative log-likelihood of each column: [M, B, K]."""

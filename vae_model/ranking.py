@@ -6,7 +6,7 @@ has the measurements.
 
 - 'log_error', for small tables that may be full of anomalies: mean of log1p(squared difference / its median)^3.
 - 'surplus', for large tables: root mean square of how far each column's term exceeds its median, in units of the
-  distance from the median to the upper quartile.
+  distance from the median to the 90 % quantile.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from vae_model.encoders import Doubles, Floats
+from vae_model.scales import Doubles, Floats
 
 Ranking = Literal["log_error", "surplus"]
 ERROR_FLOOR = 1e-4
@@ -28,7 +28,7 @@ def fit_scales(ranking: Ranking, terms: Floats, squares: Floats) -> tuple[Double
     if ranking == "log_error":
         median = np.median(squares, axis=1).astype(np.float64)
         return np.zeros_like(median), np.maximum(median, ERROR_FLOOR)
-    center, upper = np.quantile(terms, (0.5, 0.75), axis=1)
+    center, upper = np.quantile(terms, (0.5, 0.9), axis=1)
     return center, np.maximum(upper - center, SURPLUS_FLOOR)
 
 

@@ -6,8 +6,8 @@ docs/model.md records what was tried for each rule and what it gave.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
 
 from vae_model.encoding import Layout
 from vae_model.ranking import Ranking
@@ -31,10 +31,15 @@ class Shape:
     log_sigma_min: float
     log_sigma_max: float
     ranking: Ranking
+    shortcut: bool = False
 
     @property
     def forks(self) -> bool:
         return self.kind == "vae"
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields, those with a default only where they differ: a bundle older than a field keeps its digest."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
 
 
 @dataclass(frozen=True)
@@ -71,9 +76,10 @@ def choose_shape(rows: int, layout: Layout, options: ModelOptions) -> Shape:
         members=(6 if small else 1) if options.members == "auto" else options.members,
         embeddings=tuple(min(16, max(2, math.ceil(n / 2))) for n in layout.levels),
         norm=small,
-        log_sigma_min=-3.0 if small else -4.0,
+        log_sigma_min=-3.0 if small else -5.0,
         log_sigma_max=1.5 if small else 3.0,
         ranking="log_error" if small or options.kind == "autoencoder" else "surplus",
+        shortcut=not small,
     )
 
 
@@ -84,7 +90,7 @@ def choose_recipe(rows: int, model: ModelOptions, train: TrainOptions) -> Recipe
     share = 0.2 if train.holdout == "auto" else train.holdout
     holdout = min(50_000, max(1, round(rows * share)))
     per_pass = math.ceil((rows - holdout) / batch_rows)
-    epochs, steps = (10, 200) if small else (16, min(4_000, 16 * per_pass))
+    epochs, steps = (10, 200) if small else (16, min(4_500, 24 * per_pass))
     return Recipe(
         beta=(0.3 if small else 0.2) if model.beta == "auto" else model.beta,
         epochs=epochs if train.epochs == "auto" else train.epochs,

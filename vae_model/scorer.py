@@ -12,12 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from vae_model.bundle import Bundle
-from vae_model.encoders import Bools, Doubles, Floats
 from vae_model.encoding import Encoded
 from vae_model.errors import DataError
 from vae_model.explaining import Explainer
 from vae_model.forward import BLOCK_ROWS, BlockScores, Forward, split_blocks, sum_columns
 from vae_model.ranking import rank_rows
+from vae_model.scales import Bools, Doubles, Floats
 from vae_model.schema import SCORE_COLUMNS, SCORE_SCHEMA
 
 Explain = Literal["alerts", "all", "none"]

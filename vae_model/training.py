@@ -227,6 +227,10 @@ def export_weights(network: Network) -> dict[str, npt.NDArray[np.float32]]:
         linear = getattr(network, name)
         if linear is not None:
             tensors[f"{name}.weight"], tensors[f"{name}.bias"] = linear.weight, linear.bias
+    for name in ("shortcut_in", "shortcut_out"):
+        weight = getattr(network, name)
+        if weight is not None:
+            tensors[name] = weight
     for c, table in enumerate(network.embeddings):
         tensors[f"embedding.{c}"] = table
     return {name: _to_numpy(value.transpose(1, 2)) for name, value in tensors.items()}

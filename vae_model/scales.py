@@ -1,0 +1,62 @@
+"""Numbers on a common scale: Arrow values as float64, mean and deviation, and the soft clip of far values."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.types as pt
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Codes = npt.NDArray[np.int32]
+
+SOFT_CLIP = 5.0
+MAX_Z = 1e6
+
+
+def soft_clip(z: Doubles) -> Doubles:
+    """Clip in place: z within +-5, sign(z) * (5 + log1p(|z| - 5)) beyond; infinities count as 1e6."""
+    if z.size and (z.max() > SOFT_CLIP or z.min() < -SOFT_CLIP):
+        far = np.abs(z) > SOFT_CLIP
+        tail = np.minimum(np.abs(z[far]), MAX_Z)
+        z[far] = np.sign(z[far]) * (SOFT_CLIP + np.log1p(tail - SOFT_CLIP))
+    return z
+
+
+def unclip(z: Doubles) -> Doubles:
+    """Inverse of `soft_clip` on finite values."""
+    far = np.abs(z) > SOFT_CLIP
+    wide = SOFT_CLIP + np.expm1(np.minimum(np.abs(z), SOFT_CLIP + math.log1p(MAX_Z)) - SOFT_CLIP)
+    return np.where(far, np.sign(z) * wide, z)
+
+
+def to_array(values: pa.ChunkedArray) -> pa.Array:
+    """All chunks as one array."""
+    combined = values.combine_chunks()
+    return pa.concat_arrays(combined.chunks) if isinstance(combined, pa.ChunkedArray) else combined
+
+
+def to_doubles(values: pa.Array) -> Doubles:
+    """Numbers of any Arrow type as float64, NULL as NaN; no copy for a float64 column without NULLs."""
+    if pt.is_boolean(values.type) or pt.is_decimal(values.type):
+        values = values.cast(pa.float64(), safe=False)
+    elif pt.is_duration(values.type):
+        values = values.cast(pa.int64())
+    if values.null_count:
+        values = values.cast(pa.float64(), safe=False)
+    return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def fit_scale(x: Doubles) -> tuple[float, float]:
+    """Mean and standard deviation of finite values that do not overflow; usable for empty and constant input."""
+    if not x.size:
+        return 0.0, 1.0
+    peak = float(np.abs(x).max()) or 1.0
+    mean, std = float((x / peak).mean()) * peak, float((x / peak).std()) * peak
+    if std <= 1e-9 * abs(mean) or std < 1e-300:
+        std = abs(mean) * 1e-2 or 1.0
+    return mean, std
