@@ -45,6 +45,10 @@ def train(config: Config, reporter: Reporter, resume: bool = False) -> vm.Bundle
     checkpoint.unlink(missing_ok=True)
     for note in bundle.notes:
         reporter.say("left out", f"left out: {note}", note=note)
+    clocks = [column.name for column in bundle.features if column.kind == "clock"]
+    if clocks:
+        message = f"read as clock times such as 1730: {', '.join(clocks)}; columns.kinds can make them numbers"
+        reporter.say("clock times", message, columns=clocks)
     reporter.say(
         "done",
         f"trained model {bundle.model_id} on {manifest.rows:,} rows, {len(bundle.features)} columns; saved to"
