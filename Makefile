@@ -22,10 +22,10 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format test bench constraints clean
+.PHONY: help setup demo check format test bench bench-detection constraints clean
 
 help: ## List these targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## Create .venv with everything installed, and Java where there is none
 
@@ -58,6 +58,10 @@ test: setup ## All tests, Spark's included (ARGS="-k spark" chooses)
 
 bench: setup ## Measure training and scoring of the real flights on this machine
 	$(BIN)/python tests/bench_flights.py $(ARGS)
+
+bench-detection: setup ## Compare detection with PyOD's detectors: planted faults, ADBench where it is (ARGS=--quick)
+	@$(call install,'.[bench]')
+	$(BIN)/python -m tests.bench.detection $(ARGS)
 
 constraints: setup ## Pin the newest versions that fit pyproject.toml into constraints.txt
 	@{ head -n 1 constraints.txt; \
