@@ -39,6 +39,7 @@ WhereOption = Annotated[
     str | None,
     typer.Option("--where", metavar="SQL", help="Only these rows: one SQL condition on the source's columns."),
 ]
+FullOption = Annotated[bool, typer.Option("--full", help="Everything again, also what is scored already.")]
 EngineOption = Annotated[
     Literal["local", "spark"] | None,
     typer.Option("--engine", help="Instead of score.engine; spark when under spark-submit."),
@@ -126,6 +127,7 @@ def train(
 def plan(
     config: ConfigOption,
     where: WhereOption = None,
+    full: FullOption = False,
     overrides: SetOption = None,
     engine: EngineOption = None,
     log: LogOption = None,
@@ -140,7 +142,7 @@ def plan(
         from jobs.plan import plan as run_plan
 
         loaded = _load(config, overrides)
-        run_plan(loaded, _build_engine(loaded, engine), reporter, where)
+        run_plan(loaded, _build_engine(loaded, engine), reporter, where, full)
 
     _run(run, log, debug)
 
@@ -149,6 +151,7 @@ def plan(
 def score(
     config: ConfigOption,
     where: WhereOption = None,
+    full: FullOption = False,
     logical_time: Annotated[
         str | None, typer.Option("--logical-time", metavar="ISO", help="The run's time, for scored_at; default: now.")
     ] = None,
@@ -157,7 +160,7 @@ def score(
     log: LogOption = None,
     debug: DebugOption = False,
 ) -> None:
-    """Attach scores to the source's rows: one commit, safe to run again.
+    """Attach scores to what changed in the source since the last run: one commit, safe to run again.
 
     Example: `sandtimer score --config conf/flights.yaml --where "flight_date = '2013-06-01'"`
     """
@@ -167,7 +170,7 @@ def score(
 
         moment = _parse_time(logical_time) if logical_time else None
         loaded = _load(config, overrides)
-        run_score(loaded, _build_engine(loaded, engine), reporter, where, moment)
+        run_score(loaded, _build_engine(loaded, engine), reporter, where, moment, full)
 
     _run(run, log, debug)
 

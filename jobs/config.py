@@ -130,14 +130,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         # `columns:` with every key commented out is YAML's null, and means the defaults.
         expanded = {name: section for name, section in expanded.items() if section is not None}
     try:
-        config = Config.model_validate(expanded)
+        return Config.model_validate(expanded)
     except ValidationError as error:
         raise _explain(error.errors(include_url=False), str(path)) from error
-    if config.score.mode != "replace":
-        raise ConfigError(
-            "score.mode: replace", f"'{config.score.mode}', which is not available yet", "set score.mode to replace"
-        )
-    return config
 
 
 def _read_yaml(path: Path) -> dict[str, Yaml]:

@@ -10,13 +10,16 @@ if __name__ == "__main__" and not __package__:  # as a script: the packages lie 
 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from dataclasses import replace
+
 import pyarrow as pa
 
 from jobs.config import Config
 from jobs.delta.storage import TableRef
-from jobs.engines.base import Engine, ScorePlan, TableState
+from jobs.engines.base import Engine, ScorePlan, TableState, Work
 from jobs.errors import ConfigError
 from jobs.events import Field, Reporter
+from jobs.increment import Increment, find_increment
 from jobs.predicate import Predicate, combine, parse_where, resolve_column
 from vae_model import SCORE_SCHEMA, Bundle, DataError, load
 
@@ -31,24 +34,29 @@ def target_ref(config: Config) -> TableRef:
     return TableRef(config.score.table, config.source.storage_options)
 
 
-def plan(config: Config, engine: Engine, reporter: Reporter, where: str | None = None) -> None:
+def plan(config: Config, engine: Engine, reporter: Reporter, where: str | None = None, full: bool = False) -> None:
     """The command: print the plan of a scoring run."""
     bundle = load(config.bundle.path)
-    made = make_plan(config, engine, bundle, where)
+    made = make_plan(config, engine, bundle, where, full)
     reporter.table("plan", "What score would do", [{"what": k, "value": v} for k, v in _describe(made, bundle).items()])
     work = made.work
-    outcome = "nothing to do" if made.is_empty else f"would score {work.rows:,} rows into {made.target_ref.name}"
+    outcome = (
+        f"nothing to do: {made.why}" if made.is_empty else f"would score {work.rows:,} rows into {made.target_ref.name}"
+    )
     reporter.say("done", f"{outcome}; nothing was changed", rows=work.rows, target=made.target_ref.name)
 
 
-def make_plan(config: Config, engine: Engine, bundle: Bundle, where: str | None = None) -> ScorePlan:
+def make_plan(
+    config: Config, engine: Engine, bundle: Bundle, where: str | None = None, full: bool = False
+) -> ScorePlan:
     """Look at source and target and decide what a scoring run does.
 
     Args:
         config: the job.
         engine: that would run it.
         bundle: the model; its features must be in the source.
-        where: rows to score and to replace; None: all.
+        where: rows to score and to replace, whatever is scored already; None: what changed since the last run.
+        full: score everything again.
 
     Raises:
         ConfigError: a condition that does not fit, or source and target are one table.
@@ -56,7 +64,7 @@ def make_plan(config: Config, engine: Engine, bundle: Bundle, where: str | None 
     """
     asked = parse_where(where) if where else None
     standing = parse_where(config.source.where, "source.where") if config.source.where else None
-    _check_distinct(config)
+    _check_tables(config, where, full)
     source = engine.describe(source_ref(config))
     for predicate in (standing, asked):
         _check_predicate(predicate, source)
@@ -64,30 +72,69 @@ def make_plan(config: Config, engine: Engine, bundle: Bundle, where: str | None 
     bundle.check_schema(source.schema)
     carried = choose_carried(config, source)
     schema = _output_schema(source, carried)
-    target = engine.describe(target_ref(config)) if engine.exists(target_ref(config)) else None
+    target = _describe_target(config, engine, source)
     if asked:
         _check_scope(asked, carried, config)
     if target:
-        _check_target(target, source, schema, whole=asked is None)
+        _check_target(target, source, config)
+    increment = _choose_increment(config, engine, source, target, asked, full)
+    whole = increment.action == "replace" and increment.scope is None
+    if target and not whole:
+        changed = _retyped(target, schema)
+        if changed and asked:
+            raise _other_columns(target, changed)
+        if changed:
+            increment = Increment("replace", f"everything: {changed}", increment.since)
+        else:
+            schema = _extend(target.schema, schema)
     route, reason = engine.choose_route(source, config.score.route)
-    read = combine(standing, asked)
-    return ScorePlan(
+    made = ScorePlan(
         engine=engine.name,
         route=route,
         reason=reason,
         source=source,
         target=target,
         target_ref=target_ref(config),
-        read=read,
-        scope=asked,
+        read=combine(standing, increment.scope),
+        scope=increment.scope,
         schema=schema,
         carried=carried,
-        work=engine.measure(source, target, read, asked),
+        work=Work(0, 0, None, None, None, None),
+        action=increment.action,
+        why=increment.why,
+        pieces=increment.pieces,
+        since=increment.since,
+        keys=tuple(resolve_column(name, source.schema.names, source.ref.name) for name in config.source.key),
+        watermark=None if asked else source.version,
     )
+    return made if made.action == "nothing" else replace(made, work=engine.measure(made))
+
+
+def _describe_target(config: Config, engine: Engine, source: TableState) -> TableState | None:
+    if config.score.mode == "in_place":
+        return source
+    return engine.describe(target_ref(config)) if engine.exists(target_ref(config)) else None
+
+
+def _choose_increment(
+    config: Config,
+    engine: Engine,
+    source: TableState,
+    target: TableState | None,
+    asked: Predicate | None,
+    full: bool,
+) -> Increment:
+    if asked:
+        return Increment("replace", f"the rows where {asked}", scope=asked)
+    if full:
+        return Increment("replace", "everything, as asked")
+    return find_increment(config, engine, source, target)
 
 
 def choose_carried(config: Config, source: TableState) -> tuple[str, ...]:
-    """Source columns that go into the target: all, or key and partition columns."""
+    """Source columns that go into the target: all, or key and partition columns; never scores of an earlier run."""
+    if config.score.mode == "in_place":
+        return tuple(name for name in source.schema.names if name not in SCORE_SCHEMA.names)
     if config.score.columns == "all":
         return tuple(source.schema.names)
     partition = [config.source.partition] if config.source.partition else []
@@ -95,13 +142,24 @@ def choose_carried(config: Config, source: TableState) -> tuple[str, ...]:
     return tuple(name for name in source.schema.names if name in wanted or name in source.partition_columns)
 
 
-def _check_distinct(config: Config) -> None:
-    if source_ref(config).identity == target_ref(config).identity:
+def _check_tables(config: Config, where: str | None, full: bool) -> None:
+    if where and full:
+        raise ConfigError("--where or --full", "both", "leave one out: --full scores the whole table again")
+    same = source_ref(config).identity == target_ref(config).identity
+    if same and config.score.mode != "in_place":
         raise ConfigError(
             "score.table to be another table than source.table",
             f"'{config.score.table}' for both",
-            "name a table of its own for the scores",
+            "name a table of its own for the scores, or set score.mode to in_place",
         )
+    if not same and config.score.mode == "in_place":
+        raise ConfigError(
+            "score.table to be source.table in mode in_place",
+            f"'{config.score.table}' and '{config.source.table}'",
+            "name the source for both, or choose another score.mode",
+        )
+    if config.score.mode == "in_place" and config.score.columns != "all":
+        raise ConfigError("score.columns: all in mode in_place", config.score.columns, "leave score.columns out")
 
 
 def _check_predicate(predicate: Predicate | None, source: TableState) -> None:
@@ -117,7 +175,7 @@ def _check_key(config: Config, source: TableState) -> None:
 
 
 def _output_schema(source: TableState, carried: tuple[str, ...]) -> pa.Schema:
-    clashes = [name for name in source.schema.names if name.lower() in SCORE_SCHEMA.names]
+    clashes = [name for name in carried if name.lower() in SCORE_SCHEMA.names]
     if clashes:
         raise DataError(
             "a source without columns named like score columns",
@@ -138,9 +196,9 @@ def _check_scope(asked: Predicate, carried: tuple[str, ...], config: Config) -> 
         )
 
 
-def _check_target(target: TableState, source: TableState, schema: pa.Schema, whole: bool) -> None:
-    """A target must be a scored table of this source; the rows that stay must have the columns of the new ones."""
-    if not {"anomaly_score", "model_id"} <= set(target.schema.names):
+def _check_target(target: TableState, source: TableState, config: Config) -> None:
+    """A target must be a scored table of this source, or the source itself."""
+    if config.score.mode != "in_place" and not {"anomaly_score", "model_id"} <= set(target.schema.names):
         raise DataError(
             f"a scored table or nothing at {target.ref.name}",
             "a table without score columns, which a run would overwrite",
@@ -152,17 +210,26 @@ def _check_target(target: TableState, source: TableState, schema: pa.Schema, who
             f"({', '.join(target.partition_columns)})",
             "choose another score.table, or drop this one",
         )
+
+
+def _retyped(target: TableState, schema: pa.Schema) -> str:
+    """The columns whose type is another one than that of the rows which stay, in words; empty if there is none."""
     there = {field.name: field.type for field in target.schema}
-    new = {field.name: field.type for field in schema}
-    if whole or there == new:
-        return
-    names = sorted(name for name in there.keys() | new.keys() if there.get(name) != new.get(name))
-    texts = [f"{name}: {there.get(name, 'absent')} there, {new.get(name, 'absent')} now" for name in names]
-    raise DataError(
+    changed = [field for field in schema if there.get(field.name, field.type) != field.type]
+    return "; ".join(f"{field.name}: {there[field.name]} there, {field.type} now" for field in changed)
+
+
+def _other_columns(target: TableState, changed: str) -> DataError:
+    return DataError(
         f"{target.ref.name} with the columns that this run writes",
-        "; ".join(texts),
-        "score the whole table once, without --where",
+        changed,
+        "score the whole table once, with --full",
     )
+
+
+def _extend(there: pa.Schema, wanted: pa.Schema) -> pa.Schema:
+    """The target's columns as they are, then the new ones."""
+    return pa.schema([*there, *(field for field in wanted if field.name not in there.names)])
 
 
 def _describe(made: ScorePlan, bundle: Bundle) -> dict[str, Field]:
@@ -174,6 +241,8 @@ def _describe(made: ScorePlan, bundle: Bundle) -> dict[str, Field]:
         "model": bundle.model_id,
         "engine": made.engine,
         "route": f"{made.route}: {made.reason}",
+        "to score": made.why,
+        "action": made.action,
         "where": str(made.read) if made.read else "all rows",
         "rows to score": work.rows,
         "target rows to replace": work.replaced_rows,

@@ -147,6 +147,35 @@ def equals(column: str, value: str) -> Predicate:
     return _predicate(exp.EQ(this=name, expression=exp.Literal.string(value)))
 
 
+def among(columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> Predicate:
+    """Whether a row's columns have the values of one of `rows`, which are read as the columns' types; None is NULL."""
+    names = [exp.Column(this=exp.Identifier(this=column, quoted=False)) for column in columns]
+    if len(names) == 1:
+        return _predicate(_any([_among(names[0], [value for (value,) in rows])]))
+    same = [[_among(name, [value]) for name, value in zip(names, row, strict=True)] for row in rows]
+    return _predicate(_any([exp.Paren(this=reduce(_both, parts)) for parts in same]))
+
+
+def _among(name: exp.Column, values: Sequence[str | None]) -> exp.Expr:
+    known = [exp.Literal.string(value) for value in values if value is not None]
+    tests: list[exp.Expr] = [exp.In(this=name.copy(), expressions=known)] if known else []
+    if len(known) < len(values):
+        tests.append(exp.Is(this=name.copy(), expression=exp.Null()))
+    return exp.Paren(this=_any(tests))
+
+
+def _both(left: exp.Expr, right: exp.Expr) -> exp.Expr:
+    return exp.And(this=left, expression=right)
+
+
+def _any(tests: Sequence[exp.Expr]) -> exp.Expr:
+    """OR of them all, halved again and again: a chain of thousands would be too deep to evaluate."""
+    if len(tests) == 1:
+        return tests[0]
+    half = len(tests) // 2
+    return exp.Paren(this=exp.Or(this=_any(tests[:half]), expression=_any(tests[half:])))
+
+
 def combine(*predicates: Predicate | None) -> Predicate | None:
     """All of them at once; None where there is none."""
     present = [predicate for predicate in predicates if predicate is not None]

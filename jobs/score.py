@@ -10,6 +10,7 @@ if __name__ == "__main__" and not __package__:  # as a script: the packages lie 
 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+import random
 import time
 import uuid
 from datetime import UTC, datetime
@@ -17,14 +18,23 @@ from datetime import UTC, datetime
 import vae_model as vm
 from jobs.config import Config
 from jobs.engines.base import Engine, Lineage, ScorePlan, ScoreResult, ScoringOptions
+from jobs.errors import ConflictError
 from jobs.events import Reporter
 from jobs.plan import make_plan
 
+MAX_ATTEMPTS = 4
+
 
 def score(
-    config: Config, engine: Engine, reporter: Reporter, where: str | None = None, logical_time: datetime | None = None
+    config: Config,
+    engine: Engine,
+    reporter: Reporter,
+    where: str | None = None,
+    logical_time: datetime | None = None,
+    full: bool = False,
 ) -> ScoreResult | None:
-    """The command: plan, score, check, commit.
+    """The command: plan, score, check, commit. A run that another one overtook plans anew, which is always safe: what
+    is left to do is read from the target.
 
     Args:
         config: the job.
@@ -32,6 +42,7 @@ def score(
         reporter: hears of progress and of the result.
         where: score and replace only these rows.
         logical_time: goes into `scored_at`; now when None.
+        full: score everything again, whatever is scored already.
 
     Returns:
         What was done; None when there was nothing to do.
@@ -39,13 +50,29 @@ def score(
     Raises:
         SandtimerError: nothing was committed.
     """
+    for attempt in range(1, MAX_ATTEMPTS):
+        try:
+            return _score_once(config, engine, reporter, where, logical_time, full)
+        except ConflictError as error:
+            wait_s = random.uniform(0.5, 1.0) * 2**attempt  # noqa: S311  spreads writers, hides nothing
+            reporter.say("retrying", f"{error}; planning anew in {wait_s:.1f} s", attempt=attempt, wait_s=wait_s)
+            time.sleep(wait_s)
+    return _score_once(config, engine, reporter, where, logical_time, full)
+
+
+def _score_once(
+    config: Config,
+    engine: Engine,
+    reporter: Reporter,
+    where: str | None,
+    logical_time: datetime | None,
+    full: bool,
+) -> ScoreResult | None:
     started = time.monotonic()
     bundle = vm.load(config.bundle.path)
-    plan = make_plan(config, engine, bundle, where)
+    plan = make_plan(config, engine, bundle, where, full)
     if plan.is_empty:
-        scope = f"where {plan.read}" if plan.read else "in the table"
-        message = f"nothing to do: {plan.source.ref.name} version {plan.source.version} has no rows {scope}"
-        reporter.say("done", message, rows=0, target=plan.target_ref.name)
+        _say_nothing_to_do(plan, reporter)
         return None
     options = ScoringOptions(
         config.score.alert_budget,
@@ -70,11 +97,17 @@ def score(
     return result
 
 
+def _say_nothing_to_do(plan: ScorePlan, reporter: Reporter) -> None:
+    scope = f"where {plan.read}" if plan.read else "in the table"
+    reason = plan.why if plan.action == "nothing" else f"version {plan.source.version} has no rows {scope}"
+    message = f"nothing to do: {plan.source.ref.name}: {reason}"
+    reporter.say("done", message, rows=0, target=plan.target_ref.name)
+
+
 def _announce(plan: ScorePlan, bundle: vm.Bundle) -> str:
-    scope = f" where {plan.read}" if plan.read else ""
     return (
-        f"scoring {plan.work.rows:,} rows of {plan.source.ref.name} version {plan.source.version}{scope} with model"
-        f" {bundle.model_id} on the {plan.engine} engine, route {plan.route}"
+        f"scoring {plan.work.rows:,} rows of {plan.source.ref.name} version {plan.source.version} with model"
+        f" {bundle.model_id} on the {plan.engine} engine, route {plan.route}: {plan.why}"
     )
 
 
@@ -89,6 +122,9 @@ def _describe(config: Config, plan: ScorePlan, bundle: vm.Bundle, options: Scori
         "source": plan.source.ref.name,
         "source_id": plan.source.table_id,
         "source_version": plan.source.version,
+        "since_version": plan.since,
+        "watermark": plan.watermark,
+        "action": plan.action,
         "where": plan.scope.sql() if plan.scope else None,
         "model_id": bundle.model_id,
         "rows": plan.work.rows,

@@ -37,7 +37,8 @@ class Change:
         removes: files of the planned snapshot that they replace.
         scope: rows that are replaced; None: all. No other writer may have touched files that can hold them.
         lineage: goes into the commit's user metadata, as JSON, where both engines keep it; its run_id is unique.
-        transaction: application id and version to record, if any.
+        transaction: application id and version to record, if any; another run that recorded one first wins.
+        whole: every row is replaced, and the table's columns become those of `layout`.
     """
 
     layout: Layout
@@ -46,6 +47,7 @@ class Change:
     scope: Predicate | None
     lineage: Mapping[str, str | int | None]
     transaction: tuple[str, int] | None = None
+    whole: bool = True
 
 
 def check_writable(target: Snapshot) -> None:
@@ -130,7 +132,7 @@ def replace_files(planned: Snapshot, change: Change) -> int:
         ConflictError: another writer changed what is replaced; nothing was committed.
         DataError: the store or the table's own rules refuse the commit.
     """
-    current = planned
+    current = planned if change.whole else add_columns(planned, change)
     for _ in range(MAX_ATTEMPTS):
         try:
             _commit_at(current, change)
@@ -139,7 +141,7 @@ def replace_files(planned: Snapshot, change: Change) -> int:
             latest = open_snapshot(planned.ref)
             if latest.version == current.version:
                 raise _refusal(planned.ref, error) from error
-            _check_untouched(planned, latest, change.scope)
+            _check_untouched(planned, latest, change)
             current = latest
         except (DeltaError, OSError) as error:
             landed = _find_commit(planned.ref, change)
@@ -151,7 +153,7 @@ def replace_files(planned: Snapshot, change: Change) -> int:
 
 def _commit_at(current: Snapshot, change: Change) -> None:
     table = DeltaTable(current.ref.uri, version=current.version, storage_options=dict(current.ref.storage_options))
-    evolves = current.schema != change.layout.schema
+    evolves = change.whole and current.schema != change.layout.schema
     # Overwrite replaces schema and all files; otherwise exactly our files go, and deltalake must not retry on its own:
     # it would not notice files that another writer added to the part that is replaced.
     removes = [] if evolves else [_remove(file) for file in change.removes]
@@ -190,13 +192,44 @@ def _properties(change: Change) -> CommitProperties:
     )
 
 
-def _check_untouched(planned: Snapshot, latest: Snapshot, scope: Predicate | None) -> None:
-    if latest.table_id != planned.table_id or latest.schema != planned.schema:
+def add_columns(planned: Snapshot, change: Change) -> Snapshot:
+    """Give the table the columns that it lacks, NULL in every row, by a commit of its own: no row changes by it.
+
+    Raises:
+        ConflictError: another writer was there meanwhile.
+        DataError: the table refuses.
+    """
+    missing = [field for field in change.layout.schema if field.name not in planned.schema.names]
+    if not missing:
+        return planned
+    table = DeltaTable(planned.ref.uri, version=planned.version, storage_options=dict(planned.ref.storage_options))
+    try:
+        table.alter.add_columns(
+            list(Schema.from_arrow(pa.schema(missing)).fields), commit_properties=CommitProperties(max_commit_retries=0)
+        )
+    except CommitFailedError as error:
+        raise _conflict(planned.ref, "another commit came before the new columns") from error
+    except (DeltaError, OSError) as error:
+        raise _refusal(planned.ref, error) from error
+    return open_snapshot(planned.ref, planned.version + 1)
+
+
+def _check_untouched(planned: Snapshot, latest: Snapshot, change: Change) -> None:
+    if latest.table_id != planned.table_id or not set(planned.schema).issubset(set(latest.schema)):
         raise _conflict(planned.ref, "it was recreated or its columns changed")
-    before = {file.path for file in prune_files(planned, scope)}
-    after = {file.path for file in prune_files(latest, scope)}
+    if change.transaction and _transaction_version(planned, change) != _transaction_version(latest, change):
+        raise _conflict(planned.ref, f"version {latest.version} scored the same changes")
+    before = {file.path for file in prune_files(planned, change.scope)}
+    after = {file.path for file in prune_files(latest, change.scope)}
     if before != after:
         raise _conflict(planned.ref, f"version {latest.version} changed the rows that this run replaces")
+
+
+def _transaction_version(snapshot: Snapshot, change: Change) -> int | None:
+    app = change.transaction[0] if change.transaction else ""
+    table = DeltaTable(snapshot.ref.uri, version=snapshot.version, storage_options=dict(snapshot.ref.storage_options))
+    version = table.transaction_version(app)
+    return None if version is None else int(version)
 
 
 def _conflict(ref: TableRef, found: str) -> ConflictError:

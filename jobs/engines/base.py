@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import pyarrow as pa
 
 from jobs.config import EngineName
+from jobs.delta.changes import Piece
 from jobs.delta.storage import TableRef
 from jobs.events import Advance
 from jobs.predicate import Predicate
@@ -18,17 +19,29 @@ from vae_model import Bundle, Scorer
 
 Route: TypeAlias = Literal["files", "dataframe"]
 Lineage: TypeAlias = Mapping[str, str | int | None]
+Action: TypeAlias = Literal["nothing", "append", "merge", "replace"]
 
 
 @dataclass(frozen=True)
 class TableState:
-    """One version of a table, as far as planning needs it."""
+    """One version of a table, as far as planning needs it; `location` is its folder, where the engine knows it."""
 
     ref: TableRef
     version: int
     table_id: str
     schema: pa.Schema
     partition_columns: tuple[str, ...]
+    location: TableRef | None = None
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """One commit of a table; `lineage` is what one of our runs said of itself."""
+
+    version: int
+    timestamp: datetime
+    operation: str
+    lineage: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -61,6 +74,10 @@ class ScorePlan:
         schema: of the target, score columns included.
         carried: source columns that go into the target.
         reason: why this route.
+        action: replace the rows of `scope` by those of `read`, append the rows of `pieces`, or merge the change feed
+            after version `since` by `keys`.
+        why: what the run does, for people.
+        watermark: source version that is scored afterwards; None for a run over a part of the table.
     """
 
     engine: EngineName
@@ -74,11 +91,27 @@ class ScorePlan:
     schema: pa.Schema
     carried: tuple[str, ...]
     work: Work
+    action: Action = "replace"
+    why: str = ""
+    pieces: tuple[Piece, ...] = ()
+    since: int | None = None
+    keys: tuple[str, ...] = ()
+    watermark: int | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to write and nothing to replace."""
-        return self.work.rows == 0 and self.work.replaced_rows == 0
+        return self.action == "nothing" or (self.work.rows == 0 and self.work.replaced_rows == 0)
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the source table itself gets the scores."""
+        return self.target_ref.identity == self.source.ref.identity
+
+    @property
+    def transaction(self) -> tuple[str, int] | None:
+        """Application id and version that the commit records."""
+        return None if self.watermark is None else (f"sandtimer:{self.source.table_id}", self.watermark)
 
 
 @dataclass(frozen=True)
@@ -134,10 +167,14 @@ class Engine(Protocol):
     def count(self, table: TableState, where: Predicate | None) -> int:
         """Rows that match."""
 
-    def measure(
-        self, source: TableState, target: TableState | None, read: Predicate | None, scope: Predicate | None
-    ) -> Work:
-        """How much a run would touch.
+    def history(self, table: TableState) -> list[LogEntry]:
+        """The commits up to the table's version, newest first, as far back as the log keeps them."""
+
+    def has_change_feed(self, table: TableState, since: int) -> bool:
+        """Whether the change data feed can be read from the version after `since` to the table's."""
+
+    def measure(self, plan: ScorePlan) -> Work:
+        """How much a run would touch; `plan.work` is not looked at.
 
         Raises:
             DataError: the target is one that this engine cannot write.

@@ -3,29 +3,34 @@ do as well as processes here, since pyarrow and numpy release the interpreter lo
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from datetime import UTC, datetime
 from functools import partial
 from typing import Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
+from deltalake.exceptions import DeltaError
 
 from jobs.config import EngineName
 from jobs.delta import snapshot as snapshots
+from jobs.delta.changes import parse_lineage
 from jobs.delta.commit import Change, check_names, check_removable, check_writable, create_table, replace_files
+from jobs.delta.feed import NetChange, read_feed
 from jobs.delta.files import Layout, delete_files
 from jobs.delta.reading import count_rows, prune_files, read_file
-from jobs.delta.snapshot import DataFile, Snapshot, open_snapshot
+from jobs.delta.snapshot import DataFile, Snapshot, open_snapshot, open_table
 from jobs.delta.storage import TableRef, create_root, open_filesystem
-from jobs.engines.base import Lineage, Route, ScorePlan, ScoreResult, ScoringOptions, TableState, Work
-from jobs.engines.tasks import Target, TaskResult, keep_rows, score_part, split_work
+from jobs.engines.base import Lineage, LogEntry, Route, ScorePlan, ScoreResult, ScoringOptions, TableState, Work
+from jobs.engines.tasks import Target, TaskResult, keep_other_keys, keep_rows, score_part, score_rows, split_work
 from jobs.errors import ConfigError
 from jobs.events import Advance
 from jobs.predicate import Predicate
 from jobs.sampling import Sample
-from vae_model import SCORE_COLUMNS, Bundle
+from vae_model import SCORE_COLUMNS, Bundle, Scorer
 from vae_model.errors import DataError
 
 T = TypeVar("T")
@@ -39,7 +44,7 @@ class LocalEngine:
     def describe(self, ref: TableRef, version: int | None = None) -> TableState:
         """See `Engine`."""
         table = open_snapshot(ref, version)
-        return TableState(ref, table.version, table.table_id, table.schema, table.partition_columns)
+        return TableState(ref, table.version, table.table_id, table.schema, table.partition_columns, ref)
 
     def exists(self, ref: TableRef) -> bool:
         """See `Engine`."""
@@ -58,21 +63,56 @@ class LocalEngine:
         snapshot = open_snapshot(table.ref, table.version)
         return count_rows(snapshot, prune_files(snapshot, where), where)
 
-    def measure(
-        self, source: TableState, target: TableState | None, read: Predicate | None, scope: Predicate | None
-    ) -> Work:
+    def history(self, table: TableState) -> list[LogEntry]:
         """See `Engine`."""
-        snapshot = open_snapshot(source.ref, source.version)
-        files = prune_files(snapshot, read)
-        rows, skipped = count_rows(snapshot, files, read), len(snapshot.files) - len(files)
-        if target is None:
+        found = open_table(table.ref, table.version).history()
+        return [
+            LogEntry(
+                int(entry["version"]),
+                datetime.fromtimestamp(entry.get("timestamp", 0) / 1_000, UTC),
+                str(entry.get("operation", "")),
+                parse_lineage(entry.get("userMetadata")),
+            )
+            for entry in found
+            if int(entry["version"]) <= table.version
+        ]
+
+    def has_change_feed(self, table: TableState, since: int) -> bool:
+        """See `Engine`."""
+        # Where the feed is off deltalake makes one up from whole files.
+        ends = [open_table(table.ref, version).metadata().configuration for version in (since + 1, table.version)]
+        if any(end.get("delta.enableChangeDataFeed") != "true" for end in ends):
+            return False
+        try:
+            feed = open_table(table.ref).load_cdf(since + 1, table.version)
+            for _ in pa.RecordBatchReader.from_stream(feed):
+                pass
+        except (DeltaError, OSError, ValueError, pa.ArrowException):
+            return False
+        return True
+
+    def measure(self, plan: ScorePlan) -> Work:
+        """See `Engine`."""
+        source = open_snapshot(plan.source.ref, plan.source.version)
+        files = [file for _, chosen in _source_files(plan, source) for file in chosen]
+        if plan.action == "merge":
+            change = _read_net_change(plan)
+            rows = _count_matching(change.rows, plan)
+        else:
+            rows = count_rows(source, files, plan.read)
+        skipped = max(len(source.files) - len(files), 0)
+        if plan.target is None:
             return Work(rows, 0, len(files), skipped, 0, 0)
-        there = open_snapshot(target.ref, target.version)
+        there = open_snapshot(plan.target.ref, plan.target.version)
         check_writable(there)
-        replaced = prune_files(there, scope)
+        if plan.action == "append":
+            return Work(rows, 0, len(files), skipped, 0, len(there.files))
+        if plan.action == "merge":
+            return Work(rows, change.touched.num_rows, None, None, None, None)
+        replaced = prune_files(there, plan.scope)
         check_removable(there, replaced)
         kept = len(there.files) - len(replaced)
-        return Work(rows, count_rows(there, replaced, scope), len(files), skipped, len(replaced), kept)
+        return Work(rows, count_rows(there, replaced, plan.scope), len(files), skipped, len(replaced), kept)
 
     def read(self, table: TableState, columns: Sequence[str], where: Predicate | None, limit: int) -> pa.Table:
         """See `Engine`."""
@@ -117,15 +157,9 @@ class LocalEngine:
         layout = Layout(plan.schema, plan.source.partition_columns, SCORE_COLUMNS)
         create_root(plan.target_ref.uri)
         target = Target(open_filesystem(plan.target_ref.uri, plan.target_ref.storage_options), layout)
-        scorer = options.build(bundle)
-        tasks: list[Callable[[], TaskResult]] = [
-            partial(score_part, source, parts, plan.read, scorer, target, advance)
-            for parts in split_work(prune_files(source, plan.read), source)
-        ]
-        tasks += _replacing_tasks(there, plan.scope, target) if there else []
         done: list[TaskResult] = []
         try:
-            run_all(tasks, done)
+            run_all(_list_tasks(plan, source, there, options.build(bundle), target, advance), done)
             rows = sum(result.scored_rows for result in done)
             _check_rows(plan, rows)
         except BaseException:
@@ -138,8 +172,63 @@ class LocalEngine:
             removes=[file for result in done for file in result.removes],
             scope=plan.scope,
             lineage=lineage,
+            transaction=plan.transaction,
+            whole=plan.action == "replace" and plan.scope is None,
         )
         return ScoreResult(replace_files(there, change) if there else create_table(plan.target_ref, change), rows)
+
+
+def _list_tasks(
+    plan: ScorePlan,
+    source: Snapshot,
+    there: Snapshot | None,
+    scorer: Scorer,
+    target: Target,
+    advance: Advance,
+) -> list[Callable[[], TaskResult]]:
+    if plan.action == "merge" and there:
+        change = _read_net_change(plan)
+        rows = change.rows.filter(plan.read.to_pyarrow(change.rows.schema)) if plan.read else change.rows
+        tasks: list[Callable[[], TaskResult]] = [partial(score_rows, rows.to_batches(), scorer, target, advance)]
+        return tasks + [partial(keep_other_keys, there, file, change.touched, target) for file in there.files]
+    tasks = [
+        partial(score_part, snapshot, parts, plan.read, scorer, target, advance)
+        for snapshot, files in _source_files(plan, source)
+        for parts in split_work(files, snapshot)
+    ]
+    if there is None or plan.action == "append":
+        return tasks
+    return tasks + _replacing_tasks(there, plan.scope, target)
+
+
+def _source_files(plan: ScorePlan, source: Snapshot) -> list[tuple[Snapshot, Sequence[DataFile]]]:
+    """The files to read, each list with the version that it belongs to, under the columns of the planned version."""
+    if plan.action == "merge":
+        return []
+    if plan.action == "replace":
+        return [(source, prune_files(source, plan.read))]
+    found: list[tuple[Snapshot, Sequence[DataFile]]] = []
+    for piece in plan.pieces:
+        snapshot = source if piece.version == source.version else open_snapshot(source.ref, piece.version)
+        wanted = set(piece.paths)
+        chosen = tuple(file for file in snapshot.files if file.path in wanted)
+        if len(chosen) != len(wanted):
+            raise DataError(
+                f"{len(wanted)} added files in {source.ref.name} version {piece.version}",
+                f"{len(chosen)}",
+                "run it again, or once with --full",
+            )
+        later = dataclasses.replace(snapshot, schema=source.schema, physical=source.physical)
+        found.append((later, chosen))
+    return found
+
+
+def _read_net_change(plan: ScorePlan) -> NetChange:
+    return read_feed(plan.source.ref, plan.since or 0, plan.source.version, plan.keys, plan.source.schema)
+
+
+def _count_matching(rows: pa.Table, plan: ScorePlan) -> int:
+    return int(rows.filter(plan.read.to_pyarrow(rows.schema)).num_rows if plan.read else rows.num_rows)
 
 
 def run_all(tasks: Sequence[Callable[[], T]], done: list[T]) -> None:

@@ -6,19 +6,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 import pyarrow.types as pt
 from pyspark.errors import AnalysisException
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
 from jobs.config import EngineName
+from jobs.delta.changes import parse_lineage
 from jobs.delta.mapping import plain_schema
 from jobs.delta.storage import TableRef
-from jobs.engines.base import Lineage, Route, ScorePlan, ScoreResult, ScoringOptions, TableState, Work
+from jobs.engines.base import Lineage, LogEntry, Route, ScorePlan, ScoreResult, ScoringOptions, TableState, Work
 from jobs.engines.spark_errors import FAILURES, explain_failure, is_missing_table
+from jobs.engines.spark_merge import ALIVE, add_columns_statement, merge_statement, net_change, quote
 from jobs.errors import ConfigError
 from jobs.events import Advance
 from jobs.predicate import Predicate
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, DataFrameWriter, Row, SparkSession
 
 _SCORES = "__sandtimer_scores"
+# Commits to look back for our last run.
+_HISTORY = 1_000
 # What Delta allows in names only with column mapping.
 _ODD_IN_NAMES = frozenset(" ,;{}()\n\t=")
 
@@ -63,7 +68,8 @@ class SparkEngine:
             ) from error
         # A scored table may hold NULL wherever it likes.
         nullable = plain_schema(pa.schema([field.with_nullable(True) for field in schema]))
-        return TableState(ref, at, str(detail["id"]), nullable, tuple(detail["partitionColumns"]))
+        location = TableRef(str(detail["location"]), ref.storage_options)
+        return TableState(ref, at, str(detail["id"]), nullable, tuple(detail["partitionColumns"]), location)
 
     def exists(self, ref: TableRef) -> bool:
         """See `Engine`."""
@@ -88,12 +94,35 @@ class SparkEngine:
         with _explaining(table.ref):
             return int(self._read(table, where).count())
 
-    def measure(
-        self, source: TableState, target: TableState | None, read: Predicate | None, scope: Predicate | None
-    ) -> Work:
+    def history(self, table: TableState) -> list[LogEntry]:
         """See `Engine`."""
-        replaced = self.count(target, scope) if target else 0
-        return Work(self.count(source, read), replaced, None, None, None, None)
+        with _explaining(table.ref):
+            rows = self._sql(f"DESCRIBE HISTORY {_identifier(table.ref)} LIMIT {_HISTORY}")
+        return [
+            LogEntry(row["version"], row["timestamp"], row["operation"] or "", parse_lineage(row["userMetadata"]))
+            for row in rows
+            if row["version"] <= table.version
+        ]
+
+    def has_change_feed(self, table: TableState, since: int) -> bool:
+        """See `Engine`."""
+        try:
+            self._feed(table, since).count()
+        except FAILURES:
+            return False
+        return True
+
+    def measure(self, plan: ScorePlan) -> Work:
+        """See `Engine`."""
+        with _explaining(plan.source.ref):
+            if plan.action == "merge":
+                changes = self._net_change(plan)
+                rows, replaced = changes.where(ALIVE).count(), changes.count()
+            else:
+                rows = self._rows(plan).count()
+                scope_counts = plan.target is not None and plan.action == "replace"
+                replaced = self.count(plan.target, plan.scope) if plan.target and scope_counts else 0
+        return Work(rows, replaced, None, None, None, None)
 
     def read(self, table: TableState, columns: Sequence[str], where: Predicate | None, limit: int) -> pa.Table:
         """See `Engine`."""
@@ -121,36 +150,101 @@ class SparkEngine:
                 samples=options.samples,
                 spark=self._session,
             )
-            features = [_column(name) for name in bundle.feature_names]
-            carried = [_carry(plan.schema.field(name)) for name in plan.carried]
-            scored = (
-                self._read(plan.source, plan.read)
-                .select(*carried, udf(F.struct(*features)).alias(_SCORES))
-                .select(*map(_column, plan.carried), *map(_score_column, SCORE_SCHEMA))
-            )
-            self._write(plan, scored, lineage)
+            score = _Scored(plan, udf(F.struct(*(_column(name) for name in bundle.feature_names))))
+            if plan.action == "merge":
+                self._merge(plan, score, lineage)
+            else:
+                self._write(plan, score.of(self._rows(plan)), lineage)
             version = self._find_version(plan.target_ref, lineage)
             rows = self._check_rows(plan, version)
         advance(rows)
         return ScoreResult(version, rows)
 
+    def _rows(self, plan: ScorePlan) -> DataFrame:
+        """The source rows to score."""
+        if plan.action != "append":
+            return self._read(plan.source, plan.read)
+        frames = []
+        for piece in plan.pieces:
+            names = [path.rsplit("/", 1)[-1] for path in piece.paths]
+            frame = self._frame(plan.source.ref, piece.version)
+            frames.append(frame.where(F.col("_metadata.file_name").isin(names)).select("*"))
+        rows = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), frames)
+        return rows.where(_condition(plan.read, plan.source)) if plan.read else rows
+
+    def _net_change(self, plan: ScorePlan) -> DataFrame:
+        matches = _condition(plan.read, plan.source) if plan.read else None
+        return net_change(self._feed(plan.source, plan.since or 0), plan.keys, matches, plan.source.ref.name)
+
+    def _feed(self, table: TableState, since: int) -> DataFrame:
+        reader = self._session.read.format("delta").option("readChangeFeed", "true")
+        reader = reader.option("startingVersion", since + 1).option("endingVersion", table.version)
+        return reader.table(_identifier(table.ref)) if table.ref.in_catalog else reader.load(_path(table.ref))
+
+    def _merge(self, plan: ScorePlan, score: _Scored, lineage: Lineage) -> None:
+        name = _identifier(plan.target_ref)
+        there = plan.target.schema.names if plan.target else []
+        missing = [field for field in plan.schema if field.name not in there]
+        if missing:
+            self._sql(add_columns_statement(name, missing))
+        changes = self._net_change(plan)
+        dead = [F.lit(None).cast(field.dataType).alias(field.name) for field in score.fields]
+        rows = score.of(changes.where(ALIVE), F.lit(True).alias(ALIVE)).unionByName(
+            changes.where(~F.col(ALIVE)).select(*map(_column, plan.carried), *dead, F.lit(False).alias(ALIVE))
+        )
+        columns = [name for name in plan.schema.names if name in (*plan.carried, *SCORE_SCHEMA.names)]
+        settings = {"commitInfo.userMetadata": json.dumps(dict(lineage), sort_keys=True)}
+        settings |= {f"write.{key}": str(value) for key, value in self._transaction(plan).items()}
+        with self._settings(settings):
+            self._sql(merge_statement(name, rows, plan.keys, columns))
+
+    def _transaction(self, plan: ScorePlan) -> dict[str, str | int]:
+        """Delta skips a write whose version was recorded before, so a run that scores it again must not name it."""
+        recorded = [
+            int(entry.lineage["watermark"])
+            for entry in (self.history(plan.target) if plan.target else [])
+            if entry.lineage and entry.lineage.get("watermark") is not None
+        ]
+        if plan.transaction is None or plan.transaction[1] <= max(recorded, default=-1):
+            return {}
+        return {"txnAppId": plan.transaction[0], "txnVersion": plan.transaction[1]}
+
+    @contextmanager
+    def _settings(self, values: Mapping[str, str]) -> Iterator[None]:
+        for key, value in values.items():
+            self._session.conf.set(f"spark.databricks.delta.{key}", value)
+        try:
+            yield
+        finally:
+            for key in values:
+                self._session.conf.unset(f"spark.databricks.delta.{key}")
+
     def _write(self, plan: ScorePlan, scored: DataFrame, lineage: Lineage) -> None:
-        writer: DataFrameWriter = scored.write.format("delta").mode("overwrite")
+        writer: DataFrameWriter = scored.write.format("delta").mode(
+            "append" if plan.action == "append" else "overwrite"
+        )
         writer = writer.option("userMetadata", json.dumps(dict(lineage), sort_keys=True))
+        for key, value in self._transaction(plan).items():
+            writer = writer.option(key, value)
         if plan.source.partition_columns:
             writer = writer.partitionBy(*plan.source.partition_columns)
         if plan.scope:
             writer = writer.option("partitionOverwriteMode", "static")
             if plan.target:
                 writer = writer.option("replaceWhere", _condition(plan.scope, plan.target))
-        elif plan.target and plan.target.schema != plan.schema:
+        elif plan.action == "replace" and plan.target and plan.target.schema != plan.schema:
             writer = writer.option("overwriteSchema", "true")
+        if plan.target and (plan.scope or plan.action == "append"):
+            writer = writer.option("mergeSchema", "true")
         if any(_ODD_IN_NAMES & set(name) for name in plan.schema.names):
             writer = writer.option("delta.columnMapping.mode", "name")
-        if plan.target_ref.in_catalog:
-            writer.saveAsTable(plan.target_ref.name)
-        else:
-            writer.save(_path(plan.target_ref))
+        # Rows that were not scored and now are do not match the condition that they replace.
+        checked = "false" if plan.in_place else "true"
+        with self._settings({"replaceWhere.constraintCheck.enabled": checked}):
+            if plan.target_ref.in_catalog:
+                writer.saveAsTable(plan.target_ref.name)
+            else:
+                writer.save(_path(plan.target_ref))
 
     def _find_version(self, ref: TableRef, lineage: Lineage) -> int:
         """The version of the commit that carries our run id."""
@@ -161,15 +255,24 @@ class SparkEngine:
 
     def _check_rows(self, plan: ScorePlan, version: int) -> int:
         after = TableState(plan.target_ref, version, "", plan.schema, plan.source.partition_columns)
-        rows = self.count(after, plan.scope)
-        if rows == plan.work.rows:
-            return rows
+        if plan.action == "merge":
+            touched = self._net_change(plan).select(*map(_column, plan.keys))
+            there = self._read(after, None).join(touched, list(plan.keys), "left_semi")
+            rows, expected = there.count(), plan.work.rows
+        elif plan.in_place or (plan.action == "append" and plan.target):
+            before = plan.source if plan.in_place else plan.target
+            rows, expected = self.count(after, None), self.count(before, None) if before else 0
+            expected += 0 if plan.in_place else plan.work.rows
+        else:
+            rows, expected = self.count(after, plan.scope), plan.work.rows
+        if rows == expected:
+            return plan.work.rows
         name = _identifier(plan.target_ref)
         self._sql(
             f"RESTORE TABLE {name} TO VERSION AS OF {plan.target.version}" if plan.target else f"DELETE FROM {name}"  # noqa: S608
         )
         raise DataError(
-            f"{plan.work.rows:,} rows in scope of {plan.target_ref.name}, as many as the source has",
+            f"{expected:,} rows in {plan.target_ref.name}, as many as the source has",
             f"{rows:,} rows",
             "the target was restored; run it again, and report it if it comes back",
         )
@@ -188,6 +291,20 @@ class SparkEngine:
         return rows
 
 
+class _Scored:
+    """Rows with their carried and score columns."""
+
+    def __init__(self, plan: ScorePlan, score: Column) -> None:
+        self._plan, self._score = plan, score
+        self.fields = from_arrow_schema(SCORE_SCHEMA).fields
+
+    def of(self, rows: DataFrame, *more: Column) -> DataFrame:
+        carried = [_carry(self._plan.schema.field(name)) for name in self._plan.carried]
+        names = map(_column, self._plan.carried)
+        scored = rows.select(*carried, self._score.alias(_SCORES))
+        return scored.select(*names, *map(_score_column, SCORE_SCHEMA), *more)
+
+
 @contextmanager
 def _explaining(ref: TableRef) -> Iterator[None]:
     """Spark's failures as sentences."""
@@ -199,17 +316,13 @@ def _explaining(ref: TableRef) -> Iterator[None]:
 
 def _identifier(ref: TableRef) -> str:
     if ref.in_catalog:
-        return ".".join(_quote(part) for part in ref.name.split("."))
-    return f"delta.{_quote(_path(ref))}"
+        return ".".join(quote(part) for part in ref.name.split("."))
+    return f"delta.{quote(_path(ref))}"
 
 
 def _path(ref: TableRef) -> str:
     # Hadoop's file system for S3 has a name of its own.
     return ref.uri.replace("s3://", "s3a://", 1) if ref.uri.startswith("s3://") else ref.uri
-
-
-def _quote(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
 
 
 def _condition(where: Predicate, table: TableState) -> str:
@@ -218,7 +331,7 @@ def _condition(where: Predicate, table: TableState) -> str:
 
 
 def _column(name: str) -> Column:
-    return F.col(_quote(name))
+    return F.col(quote(name))
 
 
 def _carry(field: pa.Field) -> Column:

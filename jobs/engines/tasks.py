@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +14,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 
+from jobs.delta.feed import has_keys
 from jobs.delta.files import FILE_BYTES, Layout, TableWriter, serialise_partition
 from jobs.delta.reading import count_rows, read_file
 from jobs.delta.snapshot import DataFile, Snapshot
@@ -74,15 +75,26 @@ def score_part(
     source: Snapshot, parts: Sequence[Part], where: Predicate | None, scorer: Scorer, target: Target, advance: Advance
 ) -> TaskResult:
     """Score the matching rows of some files into new target files; on failure they are removed again."""
-    carried = [name for name in target.layout.schema.names if name not in scorer.schema.names]
-    needed = [*carried, *(name for name in scorer.feature_names if name not in carried)]
-    writer = TableWriter(target.filesystem, target.layout)
+    needed = needed_columns(source.schema, scorer, target.layout.schema)
+    rows = (batch for part in parts for batch in read_file(source, part.file, needed, where, part.row_groups))
+    return score_rows(rows, scorer, target, advance)
+
+
+def needed_columns(source: pa.Schema, scorer: Scorer, target: pa.Schema) -> list[str]:
+    """Source columns that are carried into the target, then further features."""
+    carried = [name for name in target.names if name in source.names and name not in scorer.schema.names]
+    return [*carried, *(name for name in scorer.feature_names if name not in carried)]
+
+
+def score_rows(rows: Iterable[pa.RecordBatch], scorer: Scorer, target: Target, advance: Advance) -> TaskResult:
+    """Score rows into new target files; columns of the target that the rows lack are NULL."""
+    writer, schema = TableWriter(target.filesystem, target.layout), target.layout.schema
     try:
-        rows = (batch for part in parts for batch in read_file(source, part.file, needed, where, part.row_groups))
         for batch in coalesce(rows, SCORE_ROWS):
             scores = scorer.score_batch(batch)
-            columns = [*batch.columns[: len(carried)], *scores.columns]
-            writer.write(pa.RecordBatch.from_arrays(columns, schema=target.layout.schema))
+            found = dict(zip(batch.schema.names, batch.columns, strict=True))
+            found |= dict(zip(scores.schema.names, scores.columns, strict=True))
+            writer.write(_arrange(found, batch.num_rows, schema))
             advance(batch.num_rows)
         return TaskResult(tuple(writer.close()), scored_rows=writer.rows)
     except BaseException:
@@ -106,18 +118,37 @@ def coalesce(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Record
 def keep_rows(snapshot: Snapshot, file: DataFile, scope: Predicate, target: Target) -> TaskResult:
     """Rewrite a target file without the rows that match; a file without such rows stays as it is."""
     replaced = count_rows(snapshot, [file], scope)
+    return _rewrite(file, replaced, read_file(snapshot, file, snapshot.schema.names, scope.is_not_true()), target)
+
+
+def keep_other_keys(snapshot: Snapshot, file: DataFile, touched: pa.Table, target: Target) -> TaskResult:
+    """Rewrite a target file without the rows whose keys are among `touched`; see `keep_rows`."""
+    keys = read_file(snapshot, file, touched.column_names)
+    replaced = sum(int(has_keys(batch, touched).sum()) for batch in keys)
+    rows = read_file(snapshot, file, snapshot.schema.names)
+    return _rewrite(file, replaced, (batch.filter(pa.array(~has_keys(batch, touched))) for batch in rows), target)
+
+
+def _rewrite(file: DataFile, replaced: int, kept: Iterable[pa.RecordBatch], target: Target) -> TaskResult:
     if replaced == 0:
         return TaskResult(())
     if replaced == file.rows:
         return TaskResult((), (file,))
-    writer = TableWriter(target.filesystem, target.layout)
+    writer, schema = TableWriter(target.filesystem, target.layout), target.layout.schema
     try:
-        for batch in read_file(snapshot, file, target.layout.schema.names, scope.is_not_true()):
-            writer.write(batch)
+        for batch in kept:
+            found = dict(zip(batch.schema.names, batch.columns, strict=True))
+            writer.write(_arrange(found, batch.num_rows, schema))
         return TaskResult(tuple(writer.close()), (file,))
     except BaseException:
         writer.abort()
         raise
+
+
+def _arrange(columns: Mapping[str, pa.Array], rows: int, schema: pa.Schema) -> pa.RecordBatch:
+    """A batch of exactly that schema; columns that are not there are NULL."""
+    arrays = [columns[field.name] if field.name in columns else pa.nulls(rows, field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _split_partition(files: Sequence[DataFile], snapshot: Snapshot, task_bytes: int) -> Iterator[tuple[Part, ...]]:

@@ -1,0 +1,115 @@
+"""What happened to a table between two versions, from the commits in its log: nothing, only new files, or more. Both
+engines read the log here, since what counts as a change must not depend on who asks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+from deltalake.exceptions import DeltaError
+
+from jobs.delta.storage import TableRef, open_filesystem
+
+# Operations that rewrite files without changing a row, should their actions fail to say so.
+_SAME_ROWS: Final = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "UPGRADE PROTOCOL"})
+
+PartitionValues: TypeAlias = tuple[tuple[str, str | None], ...]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Added files, all of whose rows are new, and a version that they belong to."""
+
+    version: int
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What the commits after one version up to another did.
+
+    Attributes:
+        pieces: the added files: those that are still part of the last version, and those compacted since.
+        only_appends: no row was updated or deleted, so the pieces are all there is.
+        partitions: every partition that a commit added rows to or took rows from; None: not known.
+    """
+
+    pieces: tuple[Piece, ...]
+    only_appends: bool
+    partitions: frozenset[PartitionValues] | None
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.pieces and self.only_appends
+
+
+def read_changes(ref: TableRef, since: int, until: int) -> Changes | None:
+    """Read the commits `since + 1` to `until`; None where the log does not reach back so far or cannot be read here.
+
+    Our own commits to a table that is scored in place are no change.
+    """
+    try:
+        filesystem = open_filesystem(ref.uri, ref.storage_options)
+    except (OSError, ValueError, DeltaError):
+        return None
+    added: dict[str, int] = {}
+    compacted: dict[str, int] = {}
+    touched: set[PartitionValues] = set()
+    only_appends, known = True, True
+    for version in range(since + 1, until + 1):
+        try:
+            actions = list(_read_commit(filesystem, version))
+        except (OSError, ValueError, pa.ArrowException):
+            return None
+        for gone in (unquote(action["remove"]["path"]) for action in actions if "remove" in action):
+            if gone in added:
+                compacted[gone] = added.pop(gone)
+        if _keeps_rows(actions):
+            continue
+        adds = [action["add"] for action in actions if action.get("add", {}).get("dataChange", False)]
+        removes = [action["remove"] for action in actions if action.get("remove", {}).get("dataChange", False)]
+        added.update((unquote(add["path"]), version) for add in adds)
+        only_appends &= not removes
+        for action in (*adds, *removes):
+            values = action.get("partitionValues")
+            known &= values is not None
+            touched.add(tuple(sorted((name, value or None) for name, value in (values or {}).items())))
+    pieces = [Piece(until, tuple(added))] if added else []
+    pieces += [Piece(v, tuple(p for p in compacted if compacted[p] == v)) for v in sorted(set(compacted.values()))]
+    return Changes(tuple(pieces), only_appends, frozenset(touched) if known else None)
+
+
+def are_readable(ref: TableRef, pieces: Sequence[Piece]) -> bool:
+    """Whether the files are there: VACUUM removes those that were compacted a while ago."""
+    filesystem = open_filesystem(ref.uri, ref.storage_options)
+    paths = [path for piece in pieces for path in piece.paths]
+    return all(info.type == pafs.FileType.File for info in filesystem.get_file_info(paths))
+
+
+def _read_commit(filesystem: pafs.FileSystem, version: int) -> Iterator[Mapping[str, Any]]:
+    with filesystem.open_input_stream(f"_delta_log/{version:020d}.json") as stream:
+        for line in stream.read().decode("utf-8").splitlines():
+            if line.strip():
+                yield json.loads(line)
+
+
+def _keeps_rows(actions: Sequence[Mapping[str, Any]]) -> bool:
+    info: Mapping[str, Any] = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
+    if info.get("operation") in _SAME_ROWS:
+        return True
+    lineage = parse_lineage(info.get("userMetadata"))
+    return bool(lineage and lineage.get("mode") == "in_place")
+
+
+def parse_lineage(text: str | None) -> dict[str, Any] | None:
+    """The lineage in a commit's user metadata; None where the commit is not ours."""
+    try:
+        lineage = json.loads(text or "")
+    except ValueError:
+        return None
+    return lineage if isinstance(lineage, dict) and lineage.get("app") == "sandtimer" else None

@@ -1,0 +1,146 @@
+"""What a run without `--where` has left to do: the source's changes since the version that the target's own log names.
+
+The order of preference is exact rows first: nothing; the files that were added; rows of the change feed by key; the
+partitions that were touched; everything. The reason for each step down is said aloud.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from jobs.config import Config
+from jobs.delta.changes import Changes, Piece, are_readable, read_changes
+from jobs.engines.base import Action, Engine, LogEntry, TableState
+from jobs.errors import ConfigError
+from jobs.predicate import Predicate, among, parse_where
+from vae_model.errors import DataError
+
+MAX_PARTITIONS: Final = 1_000
+UNSCORED: Final = "model_id IS NULL"
+
+
+@dataclass(frozen=True)
+class Increment:
+    """What to do.
+
+    Attributes:
+        action: append the pieces, merge the change feed after `since`, or replace the rows of `scope` (None: all).
+        why: a sentence for people.
+        since: the version that was scored last; None: none.
+    """
+
+    action: Action
+    why: str
+    since: int | None = None
+    pieces: tuple[Piece, ...] = ()
+    scope: Predicate | None = None
+
+
+def find_increment(config: Config, engine: Engine, source: TableState, target: TableState | None) -> Increment:
+    """Decide what is left to score.
+
+    Raises:
+        DataError: another source table than before, or changes that mode append cannot follow.
+        ConfigError: mode merge without a key.
+    """
+    mode = config.score.mode
+    if mode == "merge" and not config.source.key:
+        raise ConfigError("source.key in mode merge: it names the rows", "none", "set source.key, or use mode replace")
+    if target is None or (mode == "in_place" and "model_id" not in target.schema.names):
+        return Increment("replace", "everything: the table was not scored before")
+    entries = engine.history(target)
+    last = find_last(entries, source)
+    if last is None:
+        return Increment("replace", "everything: no run over the whole table is on record")
+    since = target.version if mode == "in_place" and last.version == target.version else _since(last, mode)
+    if since > source.version:
+        raise _recreated(source, f"version {since} was scored, and it is at version {source.version}")
+    if since == source.version:
+        return Increment("nothing", f"version {since} is scored already", since)
+    changes = read_changes(source.location, since, source.version) if source.location else None
+    if changes is None:
+        return Increment("replace", f"everything: the log no longer tells what changed since version {since}", since)
+    if changes.is_empty:
+        return Increment("nothing", f"no row changed since version {since}", since)
+    if mode == "in_place":
+        return _in_place(changes, source, since)
+    return _follow(config, engine, source, changes, since, _backfilled(entries, last))
+
+
+def find_last(entries: Sequence[LogEntry], source: TableState) -> LogEntry | None:
+    """The last run over the whole table; None where there is none, or where the table was restored after it.
+
+    Raises:
+        DataError: that run scored another table.
+    """
+    for entry in entries:
+        if entry.operation == "RESTORE":
+            return None
+        lineage = entry.lineage
+        if lineage and lineage.get("watermark") is not None:
+            if lineage["source_id"] != source.table_id:
+                raise _recreated(source, f"id {lineage['source_id']} was scored, and its id is {source.table_id}")
+            return entry
+    return None
+
+
+def _since(last: LogEntry, mode: str) -> int:
+    return last.version if mode == "in_place" else int((last.lineage or {})["watermark"])
+
+
+def _recreated(source: TableState, found: str) -> DataError:
+    return DataError(
+        f"{source.ref.name} to be the table that was scored before",
+        f"another table of that name: {found}",
+        "score it whole with --full, which replaces the scored table, or choose another score.table",
+    )
+
+
+def _backfilled(entries: Sequence[LogEntry], last: LogEntry) -> bool:
+    """Whether a run with --where has scored rows since: they may be among the new ones."""
+    later = (entry for entry in entries if entry.version > last.version)
+    return any(entry.lineage and entry.lineage.get("source_version", 0) > _since(last, "") for entry in later)
+
+
+def _follow(
+    config: Config, engine: Engine, source: TableState, changes: Changes, since: int, backfilled: bool
+) -> Increment:
+    mode = config.score.mode
+    exact = changes.only_appends and not backfilled
+    if exact and source.location and are_readable(source.location, changes.pieces):
+        files = sum(len(piece.paths) for piece in changes.pieces)
+        return Increment("append", f"the {files:,} files added since version {since}", since, changes.pieces)
+    if mode == "append" and not changes.only_appends:
+        raise DataError(
+            f"only new rows in {source.ref.name} since version {since}, which is all that mode append can follow",
+            "rows that were updated or deleted",
+            "set score.mode to merge (rows by key) or replace (their partitions), or run once with --full",
+        )
+    if mode == "merge" and engine.has_change_feed(source, since):
+        return Increment("merge", f"the rows that changed since version {since}, from the change data feed", since)
+    reason = "some are scored already" if backfilled else "rows were updated or deleted"
+    reason = "the added files are gone" if exact else reason
+    return _touched(changes, source, since, reason)
+
+
+def _in_place(changes: Changes, source: TableState, since: int) -> Increment:
+    if changes.only_appends:
+        return Increment("replace", f"the rows added since version {since}", since, scope=parse_where(UNSCORED))
+    return _touched(changes, source, since, "rows were updated or deleted")
+
+
+def _touched(changes: Changes, source: TableState, since: int, reason: str) -> Increment:
+    if not source.partition_columns:
+        return Increment("replace", f"everything: {reason}, and the table has no partitions", since)
+    if changes.partitions is None or len(changes.partitions) > MAX_PARTITIONS:
+        return Increment("replace", f"everything: {reason} in too many or unknown partitions", since)
+    names = source.partition_columns
+    rows = [[dict(values).get(name) for name in names] for values in sorted(changes.partitions, key=repr)]
+    try:
+        scope = among(names, rows)
+        scope.to_pyarrow(source.schema)
+    except ConfigError:
+        return Increment("replace", f"everything: {reason} in partitions that no condition can name", since)
+    return Increment("replace", f"the {len(rows):,} partitions touched: {reason}", since, scope=scope)
