@@ -46,7 +46,7 @@ def demo(config: Config, engine: Engine, reporter: Reporter) -> None:
     )
     extract(config, engine, reporter)
     train(config, reporter)
-    score(config, engine, reporter)
+    score(config, engine, reporter, full=True)
     rows = find_strangest(config, engine)
     reporter.table("strange flight", f"The {STRANGEST} strangest flights", rows)
     query = _QUERY.format(table=config.score.table)

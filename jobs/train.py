@@ -18,6 +18,9 @@ from jobs.errors import SetupError
 from jobs.events import Reporter
 from jobs.extract import Manifest, read_manifest
 
+# Mean KL of a latent unit below which its posterior is the prior, whatever the row.
+COLLAPSED_NATS = 0.01
+
 
 def train(config: Config, reporter: Reporter, resume: bool = False) -> vm.Bundle:
     """The command: extract -> bundle.
@@ -45,6 +48,7 @@ def train(config: Config, reporter: Reporter, resume: bool = False) -> vm.Bundle
     checkpoint.unlink(missing_ok=True)
     for note in bundle.notes:
         reporter.say("left out", f"left out: {note}", note=note)
+    _say_latent(bundle, reporter)
     clocks = [column.name for column in bundle.features if column.kind == "clock"]
     if clocks:
         message = f"read as clock times such as 1730: {', '.join(clocks)}; columns.kinds can make them numbers"
@@ -58,6 +62,21 @@ def train(config: Config, reporter: Reporter, resume: bool = False) -> vm.Bundle
         path=str(config.bundle.path),
     )
     return bundle
+
+
+def _say_latent(bundle: vm.Bundle, reporter: Reporter) -> None:
+    """How many latent units carry something; one whose posterior is the prior has collapsed."""
+    if bundle.latent_kl is None or not bundle.shape.forks:
+        return
+    kl = bundle.latent_kl.ravel()
+    used = int((kl > COLLAPSED_NATS).sum())
+    reporter.say(
+        "latent",
+        f"{used} of {len(kl)} latent units are in use, {kl.sum() / bundle.shape.members:.3g} nats in all",
+        used=used,
+        units=len(kl),
+        kl=[round(float(value), 4) for value in kl],
+    )
 
 
 def _fit(
@@ -77,7 +96,8 @@ def _fit(
 
         def watch(event: vm.TrainEvent) -> None:
             nonlocal done
-            remark = f"epoch {event.epoch} of {event.epochs}, loss {event.loss:.4g}, held out {event.held_out:.4g}"
+            remark = f"epoch {event.epoch} of {event.epochs}, loss {event.loss:.4g}, held out {event.held_out:.4g},"
+            remark += f" KL {event.kl:.4g}"
             advance(event.step - done, remark, total=event.steps)
             done = event.step
 

@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
@@ -40,7 +41,8 @@ class Bundle:
     Attributes:
         encoder: the columns and their statistics.
         shape: dimensions of the network.
-        tensors: weights, `draws` [S, L], `column_baseline` [K], scales of columns [M, K] and members [M].
+        tensors: weights, `draws` [S, L], `column_baseline` [K], `latent_kl` [M, L], scales of columns
+            [M, K] and members [M].
         calibration: statistic -> p-value.
         notes: what training wants said aloud, such as ignored columns.
         training_curve: one entry an epoch.
@@ -71,6 +73,11 @@ class Bundle:
     @property
     def train_rows(self) -> int:
         return self.encoder.rows
+
+    @property
+    def latent_kl(self) -> npt.NDArray[np.float32] | None:
+        """[M, L] mean KL of each latent unit over held-out rows, in nats; None in bundles older than it."""
+        return self.tensors.get("latent_kl")
 
     @cached_property
     def model_id(self) -> str:

@@ -18,7 +18,8 @@ import numpy.typing as npt
 from vae_model.scales import Doubles
 
 KNOTS = 2_048
-MAX_EXCEEDANCES = 500
+# Few: at one row in twenty a real table is still a mixture of kinds of rows, and no Pareto tail (docs/model.md).
+MAX_EXCEEDANCES = 100
 MIN_EXCEEDANCES_TO_FIT = 50
 MAX_SHAPE = 1.0
 _LOG10_E = math.log10(math.e)

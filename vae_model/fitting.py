@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from vae_model.columns import plan_columns
 from vae_model.encoding import Encoded, TableEncoder, concat_encoded, fit_encoder
 from vae_model.errors import DataError
 from vae_model.explaining import take_rows
-from vae_model.forward import split_blocks
+from vae_model.forward import BlockScores, split_blocks
 from vae_model.network import Network
 from vae_model.options import ColumnOptions, ModelOptions, TrainOptions
 from vae_model.ranking import fit_scales, rank_rows
@@ -173,11 +173,23 @@ def _calibrate(bundle: Bundle, held_out: Encoded) -> Bundle:
         "rank_scale": np.stack([scale for _, scale in scales]),
         "member_center": quartiles[1],
         "member_scale": np.maximum(quartiles[2] - quartiles[0], 1e-6),
+        "latent_kl": _latent_kl(blocks, bundle.shape, n),
         "column_baseline": np.median(terms.mean(axis=0), axis=1).astype(np.float32),
     }
     scaled = _replace(bundle, tensors=tensors)
     statistic = np.concatenate([combine(scaled, block) for block in blocks])[:n]
     return _replace(scaled, calibration=calibrate(statistic))
+
+
+def _latent_kl(blocks: Sequence[BlockScores], shape: Shape, rows: int) -> npt.NDArray[np.float32]:
+    """Mean KL(posterior || prior) of each latent unit over held-out rows, [M, L] in nats; near 0: it collapsed."""
+    mu = np.concatenate([block.mu for block in blocks], axis=1)[:, :rows].astype(np.float64)
+    sigma = np.concatenate([block.sigma for block in blocks], axis=1)[:, :rows].astype(np.float64)
+    if not shape.forks:
+        return np.zeros((shape.members, shape.latent), np.float32)
+    kl = 0.5 * (mu * mu + sigma * sigma - 1.0 - 2.0 * np.log(sigma))
+    means: npt.NDArray[np.float64] = kl.mean(axis=1)
+    return means.reshape(shape.members, shape.latent).astype(np.float32)
 
 
 def _replace(bundle: Bundle, **changes: Any) -> Bundle:

@@ -88,3 +88,11 @@ def test_a_checkpoint_of_another_run_is_refused(table, tmp_path):
     path.write_bytes(b"damaged")
     with pytest.raises(vm.DataError, match="damaged"):
         vm.fit(table, epochs=1, members=1, checkpoint=path, resume=True)
+
+
+def test_collapsed_latent_units_are_reported(table):
+    used = vm.fit(table, members=1, epochs=20, beta=0.1, latent=3).latent_kl
+    collapsed = vm.fit(table, members=1, epochs=20, beta=100.0, latent=3).latent_kl
+    assert used.shape == collapsed.shape == (1, 3)
+    assert used.max() > 0.5
+    assert collapsed.max() < 0.01
