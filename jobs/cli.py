@@ -200,6 +200,29 @@ def explain(
 
 
 @app.command()
+def history(
+    config: ConfigOption,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="The most runs to show.")] = 20,
+    overrides: SetOption = None,
+    engine: EngineOption = None,
+    log: LogOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """The runs that made the scored table, newest first: what each read, scored and wrote.
+
+    Example: `sandtimer history --config conf/flights.yaml --limit 5`
+    """
+
+    def run(reporter: Reporter) -> None:
+        from jobs.history import history as run_history
+
+        loaded = _load(config, overrides)
+        run_history(loaded, _build_engine(loaded, engine), reporter, limit)
+
+    _run(run, log, debug)
+
+
+@app.command()
 def doctor(
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Also check this job's tables.")] = None,
     overrides: SetOption = None,

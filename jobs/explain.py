@@ -1,5 +1,5 @@
 """`explain`: recomputes one row of the source table and shows every column's share in its score, what was observed
-there and what the model expected."""
+there and what the model expected; and that the scored table has the same score, by the same model."""
 
 from __future__ import annotations
 
@@ -10,21 +10,38 @@ if __name__ == "__main__" and not __package__:  # as a script: the packages lie 
 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
 
 import pyarrow as pa
 
 import vae_model as vm
 from jobs.config import Config
-from jobs.engines.base import Engine, TableState
+from jobs.engines.base import Engine, LogEntry, TableState
 from jobs.errors import ConfigError
 from jobs.events import Reporter
-from jobs.plan import source_ref
+from jobs.models import find_model
+from jobs.plan import source_ref, target_ref
 from jobs.predicate import Predicate, combine, equals, resolve_column
+
+# Engines agree to this, relative.
+TOLERANCE: Final = 1e-5
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What the scored table says of a row, and the run that said it."""
+
+    anomaly_score: float
+    model_id: str
+    scored_at: datetime
+    run: LogEntry | None
 
 
 def explain(config: Config, engine: Engine, reporter: Reporter, key: Sequence[str]) -> None:
-    """The command: one row, explained.
+    """The command: one row, explained by the model that scored it, from the source version that it was scored in.
 
     Args:
         config: the job.
@@ -36,11 +53,12 @@ def explain(config: Config, engine: Engine, reporter: Reporter, key: Sequence[st
         ConfigError: a string without `=`, or a value that the column's type cannot hold.
         DataError: no such column, no row, or more than one.
     """
-    bundle = vm.load(config.bundle.path)
     source = engine.describe(source_ref(config))
-    bundle.check_schema(source.schema)
     where = _parse_key(key, source)
-    row = _read_row(engine, source, where, bundle)
+    found = _find_scored(config, engine, where)
+    model = find_model(config.bundle.path, found.model_id) if found else None
+    bundle = model or vm.load(config.bundle.path)
+    source, row = _read_then(engine, source, found, where, bundle)
     scored = vm.score(row, bundle, alert_budget=config.score.alert_budget, explain="none").to_pylist()[0]
     shares = vm.explain(row, bundle).select(["column", "share", "nll", "observed", "expected"])
     reporter.table("column", f"Why {where} scores {scored['anomaly_score']:.2f}", shares.to_pylist())
@@ -49,12 +67,63 @@ def explain(config: Config, engine: Engine, reporter: Reporter, key: Sequence[st
         "done",
         f"{where} in {source.ref.name} version {source.version} has anomaly score {scored['anomaly_score']:.3f}: 1 in"
         f" {1 / max(scored['anomaly_p_value'], 1e-300):,.0f} normal rows is as unusual; {verdict} at alert budget"
-        f" {config.score.alert_budget:g} (model {bundle.model_id})",
+        f" {config.score.alert_budget:g} (model {bundle.model_id}); {_compare(found, scored, model is not None)}",
         anomaly_score=scored["anomaly_score"],
         anomaly_p_value=scored["anomaly_p_value"],
         is_anomaly=scored["is_anomaly"],
         model_id=bundle.model_id,
+        source_version=source.version,
+        table_score=found.anomaly_score if found else None,
+        run_id=(found.run.lineage or {}).get("run_id") if found and found.run else None,
     )
+
+
+def _find_scored(config: Config, engine: Engine, where: Predicate) -> Scored | None:
+    """The row in the scored table; None where it is not there, or not findable by these columns."""
+    if not engine.exists(target_ref(config)):
+        return None
+    target = engine.describe(target_ref(config))
+    known = {name.lower() for name in target.schema.names}
+    wanted = ["anomaly_score", "model_id", "scored_at"]
+    if not {name.lower() for name in (*where.columns, *wanted)} <= known:
+        return None
+    rows = engine.read(target, wanted, where, limit=2).to_pylist()
+    if len(rows) != 1 or rows[0]["model_id"] is None:
+        return None
+    runs = (entry for entry in engine.history(target) if entry.lineage and _is_run_of(entry.lineage, rows[0]))
+    return Scored(rows[0]["anomaly_score"], rows[0]["model_id"], rows[0]["scored_at"], next(runs, None))
+
+
+def _is_run_of(lineage: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    same_time: bool = datetime.fromisoformat(str(lineage.get("scored_at"))) == row["scored_at"]
+    return same_time and bool(lineage.get("model_id") == row["model_id"])
+
+
+def _read_then(
+    engine: Engine, now: TableState, found: Scored | None, where: Predicate, bundle: vm.Bundle
+) -> tuple[TableState, pa.Table]:
+    """The row as it was when it was scored; as it is now where that version is gone."""
+    lineage = found.run.lineage if found and found.run else None
+    if lineage and lineage.get("source_id") == now.table_id and lineage["source_version"] != now.version:
+        try:
+            then = engine.describe(now.ref, int(lineage["source_version"]))
+            bundle.check_schema(then.schema)
+            return then, _read_row(engine, then, where, bundle)
+        except vm.DataError:
+            pass  # vacuumed, or cleaned from the log: today's row has to do
+    bundle.check_schema(now.schema)
+    return now, _read_row(engine, now, where, bundle)
+
+
+def _compare(found: Scored | None, scored: Mapping[str, Any], has_model: bool) -> str:
+    if found is None:
+        return "it is not in the scored table"
+    if not has_model:
+        return f"the scored table has {found.anomaly_score:.3f} by model {found.model_id}, which is not kept here"
+    difference = abs(found.anomaly_score - scored["anomaly_score"])
+    if difference <= TOLERANCE * max(1.0, abs(found.anomaly_score)):
+        return "the scored table has the same score"
+    return f"the scored table has {found.anomaly_score:.3f}: the row has changed since it was scored"
 
 
 def _parse_key(key: Sequence[str], source: TableState) -> Predicate:

@@ -17,6 +17,7 @@ from jobs.config import Config
 from jobs.errors import SetupError
 from jobs.events import Reporter
 from jobs.extract import Manifest, read_manifest
+from jobs.models import save_model
 
 # Mean KL of a latent unit below which its posterior is the prior, whatever the row.
 COLLAPSED_NATS = 0.01
@@ -44,7 +45,7 @@ def train(config: Config, reporter: Reporter, resume: bool = False) -> vm.Bundle
         raise SetupError(
             "torch, which training needs", str(error), "run `pip install 'sandtimer[train]'`; scoring works without"
         ) from error
-    bundle.save(config.bundle.path)
+    save_model(bundle, config.bundle.path)
     checkpoint.unlink(missing_ok=True)
     for note in bundle.notes:
         reporter.say("left out", f"left out: {note}", note=note)

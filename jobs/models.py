@@ -1,0 +1,52 @@
+"""Where the models of a job are: the one that training made last, and those before it, by digest, so that any row's
+score can be explained by the model that gave it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import vae_model as vm
+
+
+def save_model(bundle: vm.Bundle, path: Path) -> None:
+    """Save a bundle; the one that is there goes to the past first."""
+    try:
+        before = vm.load(path)
+    except vm.BundleError:
+        before = None  # nothing there, or nothing that could still score
+    if before is not None and before.model_id != bundle.model_id:
+        _keep(before, past_models(path))
+    bundle.save(path)
+
+
+def find_model(path: Path, model_id: str) -> vm.Bundle | None:
+    """The bundle with that digest: the last one or one of the past; None where it is gone."""
+    for folder in (path, past_models(path) / model_id):
+        try:
+            bundle = vm.load(folder)
+        except vm.BundleError:
+            continue
+        if bundle.model_id == model_id:
+            return bundle
+    return None
+
+
+def past_models(path: Path) -> Path:
+    """The folder with one bundle for each model before the last."""
+    return path.with_name(f"{path.name}.past")
+
+
+def _keep(bundle: vm.Bundle, folder: Path) -> None:
+    kept = folder / bundle.model_id
+    if kept.exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".", dir=folder))
+    bundle.save(draft)
+    draft.chmod(0o755)
+    try:
+        draft.rename(kept)
+    except OSError:
+        shutil.rmtree(draft, ignore_errors=True)  # another training was quicker with the same model
