@@ -33,7 +33,7 @@ from vae_model.training import Trainer, TrainEvent, choose_device, export_weight
 
 MIN_ROWS = 10
 STORED_DRAWS = 64
-STATISTICS_ROWS = 300_000
+STATISTICS_ROWS = 200_000
 JUDGED_ROWS = 10_000
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from vae_model.encoding import Encoded, Layout
 
-MEMORY_BYTES = 256 * 2**20
+MEMORY_BYTES = 64 * 2**20
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -67,8 +67,10 @@ class RowStore:
         if self._file is not None:
             self._file.flush()
             number = self._file.fileno()
-            data = b"".join(os.pread(number, size, int(i) * size) for i in index)
-            return np.frombuffer(data, np.uint8).reshape(len(index), size)
+            found = np.empty((len(index), size), np.uint8)
+            for row, i in zip(found, index.tolist(), strict=True):
+                os.preadv(number, [row], i * size)
+            return found
         if len(self._parts) != 1:
             self._parts = [np.concatenate(self._parts) if self._parts else np.empty((0, size), np.uint8)]
         return self._parts[0][index]
