@@ -7,7 +7,7 @@ partitions that were touched; everything. The reason for each step down is said 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from jobs.config import Config
@@ -29,6 +29,7 @@ class Increment:
         action: append the pieces, merge the change feed after `since`, or replace the rows of `scope` (None: all).
         why: a sentence for people.
         since: the version that was scored last; None: none.
+        last: the target's version that the last run over the whole table made; None: the run does not build on it.
     """
 
     action: Action
@@ -36,6 +37,7 @@ class Increment:
     since: int | None = None
     pieces: tuple[Piece, ...] = ()
     scope: Predicate | None = None
+    last: int | None = None
 
 
 def find_increment(config: Config, engine: Engine, source: TableState, target: TableState | None) -> Increment:
@@ -54,7 +56,22 @@ def find_increment(config: Config, engine: Engine, source: TableState, target: T
     last = find_last(entries, source)
     if last is None:
         return Increment("replace", "everything: no run over the whole table is on record")
-    since = target.version if mode == "in_place" and last.version == target.version else _since(last, mode)
+    return replace(_since_last(config, engine, source, entries, last), last=last.version)
+
+
+def _since_last(
+    config: Config, engine: Engine, source: TableState, entries: Sequence[LogEntry], last: LogEntry
+) -> Increment:
+    mode, lineage = config.score.mode, last.lineage or {}
+    watermark = int(lineage["watermark"])
+    if lineage.get("standing") != config.source.where:
+        return Increment("replace", "everything: source.where has changed", watermark)
+    if lineage.get("columns") != config.score.columns:
+        return Increment("replace", "everything: score.columns has changed", watermark)
+    later = [entry.lineage or {} for entry in entries if entry.version > last.version]
+    backfilled = [int(entry["source_version"]) for entry in later if "source_version" in entry]
+    # A run with --where that read an older version, and finished last, has put older rows there.
+    since = min([watermark, *backfilled])
     if since > source.version:
         raise _recreated(source, f"version {since} was scored, and it is at version {source.version}")
     if since == source.version:
@@ -66,7 +83,8 @@ def find_increment(config: Config, engine: Engine, source: TableState, target: T
         return Increment("nothing", f"no row changed since version {since}", since)
     if mode == "in_place":
         return _in_place(changes, source, since)
-    return _follow(config, engine, source, changes, since, _backfilled(entries, last))
+    some_scored = any(version != since for version in [watermark, *backfilled])
+    return _follow(config, engine, source, changes, since, some_scored)
 
 
 def find_last(entries: Sequence[LogEntry], source: TableState) -> LogEntry | None:
@@ -86,10 +104,6 @@ def find_last(entries: Sequence[LogEntry], source: TableState) -> LogEntry | Non
     return None
 
 
-def _since(last: LogEntry, mode: str) -> int:
-    return last.version if mode == "in_place" else int((last.lineage or {})["watermark"])
-
-
 def _recreated(source: TableState, found: str) -> DataError:
     return DataError(
         f"{source.ref.name} to be the table that was scored before",
@@ -98,17 +112,11 @@ def _recreated(source: TableState, found: str) -> DataError:
     )
 
 
-def _backfilled(entries: Sequence[LogEntry], last: LogEntry) -> bool:
-    """Whether a run with --where has scored rows since: they may be among the new ones."""
-    later = (entry for entry in entries if entry.version > last.version)
-    return any(entry.lineage and entry.lineage.get("source_version", 0) > _since(last, "") for entry in later)
-
-
 def _follow(
-    config: Config, engine: Engine, source: TableState, changes: Changes, since: int, backfilled: bool
+    config: Config, engine: Engine, source: TableState, changes: Changes, since: int, some_scored: bool
 ) -> Increment:
     mode = config.score.mode
-    exact = changes.only_appends and not backfilled
+    exact = changes.only_appends and not some_scored
     if exact and source.location and are_readable(source.location, changes.pieces):
         files = sum(len(piece.paths) for piece in changes.pieces)
         return Increment("append", f"the {files:,} files added since version {since}", since, changes.pieces)
@@ -120,7 +128,7 @@ def _follow(
         )
     if mode == "merge" and engine.has_change_feed(source, since):
         return Increment("merge", f"the rows that changed since version {since}, from the change data feed", since)
-    reason = "some are scored already" if backfilled else "rows were updated or deleted"
+    reason = "some are scored already" if some_scored else "rows were updated or deleted"
     reason = "the added files are gone" if exact else reason
     return _touched(changes, source, since, reason)
 

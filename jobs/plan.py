@@ -40,10 +40,15 @@ def plan(config: Config, engine: Engine, reporter: Reporter, where: str | None =
     made = make_plan(config, engine, bundle, where, full)
     reporter.table("plan", "What score would do", [{"what": k, "value": v} for k, v in _describe(made, bundle).items()])
     work = made.work
-    outcome = (
-        f"nothing to do: {made.why}" if made.is_empty else f"would score {work.rows:,} rows into {made.target_ref.name}"
-    )
+    outcome = describe_nothing(made) if made.is_empty else f"would score {work.rows:,} rows into {made.target_ref.name}"
     reporter.say("done", f"{outcome}; nothing was changed", rows=work.rows, target=made.target_ref.name)
+
+
+def describe_nothing(made: ScorePlan) -> str:
+    """Why an empty plan has nothing to do."""
+    scope = f"where {made.read}" if made.read else "in the table"
+    reason = made.why if made.action == "nothing" else f"version {made.source.version} has no rows {scope}"
+    return f"nothing to do: {made.source.ref.name}: {reason}"
 
 
 def make_plan(
@@ -106,6 +111,7 @@ def make_plan(
         since=increment.since,
         keys=tuple(resolve_column(name, source.schema.names, source.ref.name) for name in config.source.key),
         watermark=None if asked else source.version,
+        serial=_next_serial(target, increment),
     )
     return made if made.action == "nothing" else replace(made, work=engine.measure(made))
 
@@ -129,6 +135,12 @@ def _choose_increment(
     if full:
         return Increment("replace", "everything, as asked")
     return find_increment(config, engine, source, target)
+
+
+def _next_serial(target: TableState | None, increment: Increment) -> int:
+    if target is None:
+        return 0
+    return 1 + (target.version if increment.last is None else increment.last)
 
 
 def choose_carried(config: Config, source: TableState) -> tuple[str, ...]:
@@ -157,6 +169,12 @@ def _check_tables(config: Config, where: str | None, full: bool) -> None:
             "score.table to be source.table in mode in_place",
             f"'{config.score.table}' and '{config.source.table}'",
             "name the source for both, or choose another score.mode",
+        )
+    if config.score.mode == "in_place" and config.source.where:
+        raise ConfigError(
+            "no source.where in mode in_place, which keeps every row of the source",
+            f"'{config.source.where}'",
+            "leave source.where out, or choose another score.mode",
         )
     if config.score.mode == "in_place" and config.score.columns != "all":
         raise ConfigError("score.columns: all in mode in_place", config.score.columns, "leave score.columns out")

@@ -20,7 +20,7 @@ from jobs.config import Config
 from jobs.engines.base import Engine, Lineage, ScorePlan, ScoreResult, ScoringOptions
 from jobs.errors import ConflictError
 from jobs.events import Reporter
-from jobs.plan import make_plan
+from jobs.plan import describe_nothing, make_plan
 
 MAX_ATTEMPTS = 4
 
@@ -72,7 +72,7 @@ def _score_once(
     bundle = vm.load(config.bundle.path)
     plan = make_plan(config, engine, bundle, where, full)
     if plan.is_empty:
-        _say_nothing_to_do(plan, reporter)
+        reporter.say("done", describe_nothing(plan), rows=0, target=plan.target_ref.name)
         return None
     options = ScoringOptions(
         config.score.alert_budget,
@@ -97,13 +97,6 @@ def _score_once(
     return result
 
 
-def _say_nothing_to_do(plan: ScorePlan, reporter: Reporter) -> None:
-    scope = f"where {plan.read}" if plan.read else "in the table"
-    reason = plan.why if plan.action == "nothing" else f"version {plan.source.version} has no rows {scope}"
-    message = f"nothing to do: {plan.source.ref.name}: {reason}"
-    reporter.say("done", message, rows=0, target=plan.target_ref.name)
-
-
 def _announce(plan: ScorePlan, bundle: vm.Bundle) -> str:
     return (
         f"scoring {plan.work.rows:,} rows of {plan.source.ref.name} version {plan.source.version} with model"
@@ -126,6 +119,8 @@ def _describe(config: Config, plan: ScorePlan, bundle: vm.Bundle, options: Scori
         "watermark": plan.watermark,
         "action": plan.action,
         "where": plan.scope.sql() if plan.scope else None,
+        "standing": config.source.where,
+        "columns": config.score.columns,
         "model_id": bundle.model_id,
         "rows": plan.work.rows,
         "config_digest": config.digest(),

@@ -78,6 +78,7 @@ class ScorePlan:
             after version `since` by `keys`.
         why: what the run does, for people.
         watermark: source version that is scored afterwards; None for a run over a part of the table.
+        serial: larger than that of every run that this one builds on; of two with the same one, one commits.
     """
 
     engine: EngineName
@@ -97,6 +98,7 @@ class ScorePlan:
     since: int | None = None
     keys: tuple[str, ...] = ()
     watermark: int | None = None
+    serial: int = 0
 
     @property
     def is_empty(self) -> bool:
@@ -111,7 +113,7 @@ class ScorePlan:
     @property
     def transaction(self) -> tuple[str, int] | None:
         """Application id and version that the commit records."""
-        return None if self.watermark is None else (f"sandtimer:{self.source.table_id}", self.watermark)
+        return None if self.watermark is None else (f"sandtimer:{self.source.table_id}", self.serial)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, Literal
 
@@ -22,7 +23,7 @@ from jobs.delta.storage import TableRef
 from jobs.engines.base import Lineage, LogEntry, Route, ScorePlan, ScoreResult, ScoringOptions, TableState, Work
 from jobs.engines.spark_errors import FAILURES, explain_failure, is_missing_table
 from jobs.engines.spark_merge import ALIVE, add_columns_statement, merge_statement, net_change, quote
-from jobs.errors import ConfigError
+from jobs.errors import ConfigError, ConflictError
 from jobs.events import Advance
 from jobs.predicate import Predicate
 from jobs.sampling import Sample
@@ -155,7 +156,7 @@ class SparkEngine:
                 self._merge(plan, score, lineage)
             else:
                 self._write(plan, score.of(self._rows(plan)), lineage)
-            version = self._find_version(plan.target_ref, lineage)
+            version = self._find_version(plan, lineage)
             rows = self._check_rows(plan, version)
         advance(rows)
         return ScoreResult(version, rows)
@@ -199,15 +200,8 @@ class SparkEngine:
             self._sql(merge_statement(name, rows, plan.keys, columns))
 
     def _transaction(self, plan: ScorePlan) -> dict[str, str | int]:
-        """Delta skips a write whose version was recorded before, so a run that scores it again must not name it."""
-        recorded = [
-            int(entry.lineage["watermark"])
-            for entry in (self.history(plan.target) if plan.target else [])
-            if entry.lineage and entry.lineage.get("watermark") is not None
-        ]
-        if plan.transaction is None or plan.transaction[1] <= max(recorded, default=-1):
-            return {}
-        return {"txnAppId": plan.transaction[0], "txnVersion": plan.transaction[1]}
+        """Delta skips a write whose version, or a later one, was recorded before."""
+        return {} if plan.transaction is None else dict(zip(("txnAppId", "txnVersion"), plan.transaction, strict=True))
 
     @contextmanager
     def _settings(self, values: Mapping[str, str]) -> Iterator[None]:
@@ -246,12 +240,16 @@ class SparkEngine:
             else:
                 writer.save(_path(plan.target_ref))
 
-    def _find_version(self, ref: TableRef, lineage: Lineage) -> int:
+    def _find_version(self, plan: ScorePlan, lineage: Lineage) -> int:
         """The version of the commit that carries our run id."""
-        for row in self._sql(f"DESCRIBE HISTORY {_identifier(ref)} LIMIT 100"):
+        name = _identifier(plan.target_ref)
+        for row in self._sql(f"DESCRIBE HISTORY {name} LIMIT 100"):
             if row["userMetadata"] and str(lineage["run_id"]) in row["userMetadata"]:
+                if plan.in_place and row["readVersion"] != plan.source.version:
+                    self._sql(f"RESTORE TABLE {name} TO VERSION AS OF {row['version'] - 1}")
+                    raise _overtaken(plan, "the source changed before the commit, which was undone")
                 return int(row["version"])
-        raise DataError(f"our commit in the history of {ref.name}", "none", "run it again")
+        raise _overtaken(plan, "another run, which scored the same changes")
 
     def _check_rows(self, plan: ScorePlan, version: int) -> int:
         after = TableState(plan.target_ref, version, "", plan.schema, plan.source.partition_columns)
@@ -260,8 +258,8 @@ class SparkEngine:
             there = self._read(after, None).join(touched, list(plan.keys), "left_semi")
             rows, expected = there.count(), plan.work.rows
         elif plan.in_place or (plan.action == "append" and plan.target):
-            before = plan.source if plan.in_place else plan.target
-            rows, expected = self.count(after, None), self.count(before, None) if before else 0
+            before = replace(after, version=version - 1)
+            rows, expected = self.count(after, None), self.count(before, None)
             expected += 0 if plan.in_place else plan.work.rows
         else:
             rows, expected = self.count(after, plan.scope), plan.work.rows
@@ -269,7 +267,7 @@ class SparkEngine:
             return plan.work.rows
         name = _identifier(plan.target_ref)
         self._sql(
-            f"RESTORE TABLE {name} TO VERSION AS OF {plan.target.version}" if plan.target else f"DELETE FROM {name}"  # noqa: S608
+            f"RESTORE TABLE {name} TO VERSION AS OF {version - 1}" if plan.target else f"DELETE FROM {name}"  # noqa: S608
         )
         raise DataError(
             f"{expected:,} rows in {plan.target_ref.name}, as many as the source has",
@@ -318,6 +316,10 @@ def _identifier(ref: TableRef) -> str:
     if ref.in_catalog:
         return ".".join(quote(part) for part in ref.name.split("."))
     return f"delta.{quote(_path(ref))}"
+
+
+def _overtaken(plan: ScorePlan, found: str) -> ConflictError:
+    return ConflictError(f"no other writer in this part of {plan.target_ref.name}", found, "run it again")
 
 
 def _path(ref: TableRef) -> str:

@@ -111,8 +111,8 @@ CASES: dict[str, Bad] = {
         lambda job: setting("score.table", f"{job.source}/../source/")(job), USAGE, ("another table", "for both")
     ),
     "other partitions": Bad(other_partitions, DATA, ("(day)", "(shop)")),
-    "corrupt file": Bad(corrupt_source_file, DATA, ("",)),
-    "deleted file": Bad(lambda job: job.source_file.unlink(), DATA, ("",)),
+    "corrupt file": Bad(corrupt_source_file, DATA, ("",), ("--full",)),
+    "deleted file": Bad(lambda job: job.source_file.unlink(), DATA, ("",), ("--full",)),
     "where: unknown column": where("dya = '2024-01-01'", DATA, "'dya'", "'day'"),
     "where: no condition": where("day = ", USAGE, "does not parse"),
     "where: subquery": where("order_id IN (SELECT 1)", USAGE, "no list of values"),

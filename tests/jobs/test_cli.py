@@ -87,7 +87,7 @@ def test_every_line_is_json_and_the_last_says_what_was_done(any_job: Job) -> Non
 
 @pytest.mark.parametrize("command", ["score", "plan", "extract"])
 def test_sentences_for_people(command: str, job: Job) -> None:
-    outcome = job.run(command, "--log", "pretty")
+    outcome = job.run(command, *([] if command == "extract" else ["--full"]), "--log", "pretty")
     assert outcome.code == 0, outcome.stderr
     assert "600 rows" in outcome.stdout.splitlines()[-1] or "600 of 600 rows" in outcome.stdout.splitlines()[-1]
     with pytest.raises(json.JSONDecodeError):
@@ -161,7 +161,7 @@ def test_spark_without_java(job: Job, root: Path, tmp_path: Path) -> None:
 def test_a_process_ends_with_the_code(command: list[str], job: Job, root: Path) -> None:
     job.source_file.unlink()
     before = fingerprint(job.target)
-    arguments = [sys.executable, *command, "--config", str(job.write_config())]
+    arguments = [sys.executable, *command, "--full", "--config", str(job.write_config())]
     done = subprocess.run(arguments, cwd=root, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 3, done.stderr
     assert json.loads(done.stderr)["expected"].startswith("readable rows in")

@@ -100,7 +100,7 @@ def test_a_variable_is_only_ever_text(tmp_path: Path, monkeypatch: pytest.Monkey
         ("source: {table: in, key: id}", ("source.key", "a list", "'id'")),
         ("source: text", ("source", "a section", "'text'")),
         ("score: {table: out, engine: duck}", ("score.engine", "'local' or 'spark'", "'duck'")),
-        ("score: {table: out, mode: merge}", ("score.mode", "merge")),
+        ("score: {table: out, mode: upsert}", ("score.mode", "'replace'", "'upsert'")),
         ("columns: {kinds: {a: colour}}", ("columns.kinds.a", "'colour'")),
         ("model: {layers: [0]}", ("model.layers",)),
         ("train: {epochs: -1}", ("train.epochs",)),

@@ -110,9 +110,9 @@ def test_the_local_engine_refuses_to_write_what_it_would_not_honour(
 ) -> None:
     spark.sql(f"ALTER TABLE delta.`{job.target}` SET TBLPROPERTIES ({properties})")
     before = fingerprint(job.target)
-    outcome = job.run("score")
+    outcome = job.run("score", "--full")
     assert outcome.code == 3
     assert "--engine spark" in outcome.error["remedy"]
     assert fingerprint(job.target) == before
-    assert job.run("score", "--engine", "spark").code == 0
+    assert job.run("score", "--full", "--engine", "spark").code == 0
     assert open_snapshot(TableRef(str(job.target))).rows == 600
