@@ -130,6 +130,7 @@ def _follow(
         return Increment("merge", f"the rows that changed since version {since}, from the change data feed", since)
     reason = "some are scored already" if some_scored else "rows were updated or deleted"
     reason = "the added files are gone" if exact else reason
+    reason = f"no change data feed of them, and {reason}" if mode == "merge" and not exact else reason
     return _touched(changes, source, since, reason)
 
 
