@@ -6,13 +6,15 @@ import hashlib
 import importlib.metadata
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from vae_model.bundle import Bundle
 from vae_model.calibration import calibrate
@@ -83,7 +85,8 @@ def fit(  # noqa: PLR0913
     judged.append(held_out.take(slice(0, JUDGED_ROWS)))
     network = Network(encoder.layout, shape, recipe.seed).to(choose_device(train.device))
     trainer = Trainer(network, recipe, store, judged)
-    _run(trainer, encoder, train, on_event, Path(checkpoint) if checkpoint else None, resume)
+    with _threads(1 if train.threads == "auto" else train.threads):
+        _run(trainer, encoder, on_event, Path(checkpoint) if checkpoint else None, resume)
     store.close()
     bundle = Bundle(
         encoder=encoder,
@@ -128,17 +131,24 @@ def _split(rows: TrainingRows, encoder: TableEncoder, recipe: Recipe) -> tuple[R
     return store, concat_encoded(held_out)
 
 
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Torch with so many threads, and with the caller's number afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _run(
     trainer: Trainer,
     encoder: TableEncoder,
-    train: TrainOptions,
     on_event: Callable[[TrainEvent], None] | None,
     checkpoint: Path | None,
     resume: bool,
 ) -> None:
-    import torch
-
-    torch.set_num_threads(1 if train.threads == "auto" else train.threads)
     if checkpoint is None:
         trainer.run(on_event)
         return

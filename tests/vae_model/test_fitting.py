@@ -3,6 +3,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 import vae_model as vm
 from vae_model.training import TrainEvent
@@ -96,3 +97,9 @@ def test_collapsed_latent_units_are_reported(table):
     assert used.shape == collapsed.shape == (1, 3)
     assert used.max() > 0.5
     assert collapsed.max() < 0.01
+
+
+def test_the_caller_keeps_its_threads(table):
+    torch.set_num_threads(2)
+    vm.fit(table.slice(0, 50), epochs=1, members=1, threads=1)
+    assert torch.get_num_threads() == 2
