@@ -69,7 +69,7 @@ class RowStore:
             number = self._file.fileno()
             found = np.empty((len(index), size), np.uint8)
             for row, i in zip(found, index.tolist(), strict=True):
-                os.preadv(number, [row], i * size)
+                os.preadv(number, [row.data], i * size)
             return found
         if len(self._parts) != 1:
             self._parts = [np.concatenate(self._parts) if self._parts else np.empty((0, size), np.uint8)]
