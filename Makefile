@@ -22,7 +22,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format test bench bench-detection constraints clean
+.PHONY: help setup demo check format test test-nights bench bench-claims bench-detection constraints clean
 
 help: ## List these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,8 +56,14 @@ format: setup ## Format the sources and apply the linter's safe fixes
 test: setup ## All tests, Spark's included (ARGS="-k spark" chooses)
 	$(BIN)/python -m pytest $(ARGS)
 
+test-nights: setup ## Sixty nights of real flights on each engine, with kills and races (ARGS="--engine local")
+	$(BIN)/python -m tests.nights $(ARGS)
+
 bench: setup ## Measure training and scoring of the real flights on this machine
 	$(BIN)/python tests/bench_flights.py $(ARGS)
+
+bench-claims: setup ## Measure what is claimed of autoencoders and VAEs (ARGS="--only thin" chooses)
+	$(BIN)/python -m tests.bench.claims $(ARGS)
 
 bench-detection: setup ## Compare detection with PyOD's detectors: planted faults, ADBench where it is (ARGS=--quick)
 	@$(call install,'.[bench]')

@@ -1,0 +1,352 @@
+"""Nights of real flights: a source table that lives (new, late, corrected and deleted rows, compaction, backfills), a
+model that changes once, runs that are killed or overlap; and the oracle that the scored table must equal at the end.
+
+`make test-nights` runs sixty nights of each kind; test_nights runs a few.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import yaml
+from deltalake import DeltaTable, write_deltalake
+
+import vae_model as vm
+from jobs.config import Config
+from jobs.engines import build_engine
+from jobs.engines.base import Engine
+from jobs.errors import exit_code
+from jobs.flights import load_flights
+from jobs.score import score
+from vae_model import SCORE_COLUMNS
+
+ROOT = Path(__file__).parents[2]
+KEY, DAY = "flight_id", "flight_date"
+IGNORED = (KEY, DAY, "flight", "tailnum", "year")
+LATE_SHARE = 0.02
+# Children that have imported everything and done nothing: a run starts at once, and can be killed at any moment.
+CHILDREN = multiprocessing.get_context("forkserver")
+CHILDREN.set_forkserver_preload(["jobs.engines.local", "tests.nights.simulate"])
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a simulation goes through.
+
+    Attributes:
+        days: of flights that arrive in one night.
+        kills: attempts to kill a run in each night where one is due; those that came too late do not count.
+        kill_every: nights from one kill to the next.
+    """
+
+    engine: str
+    mode: str
+    nights: int
+    days: int = 1
+    kills: int = 1
+    kill_every: int = 1
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.engine}, {self.mode}"
+
+
+@dataclass
+class Tally:
+    """What happened so far."""
+
+    kills: int = 0
+    kill_attempts: int = 0
+    overlaps: int = 0
+    rows_scored: int = 0
+    events: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How the scored table differs from the oracle: all zero, or something is wrong."""
+
+    rows: int
+    lost: int
+    duplicated: int
+    stale: int
+    models: int
+
+    @property
+    def is_clean(self) -> bool:
+        return (self.lost, self.duplicated, self.stale) == (0, 0, 0)
+
+
+class Quiet:
+    """A reporter that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, event: str, message: str, **fields: Any) -> None:
+        self.said.append(message)
+
+    def table(self, event: str, title: str, rows: Any) -> None:
+        self.said.append(title)
+
+    @contextmanager
+    def progress(self, event: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
+        yield lambda *_, **__: None
+
+    def fail(self, error: Any) -> None:
+        self.said.append(str(error))
+
+
+class Simulation:
+    """One course in one folder."""
+
+    def __init__(self, course: Course, folder: Path, flights: pa.Table, say: Callable[[str], None]) -> None:
+        self.course, self._say, self._flights = course, say, flights
+        self._random = random.Random(course.seed)
+        self._late: dict[int, list[pa.Table]] = {}
+        self.tally = Tally()
+        self._folder = folder
+        self.source = folder / "source"
+        self.target = self.source if course.mode == "in_place" else folder / "scored"
+        self._settings = {
+            "source": {"table": str(self.source), "key": [KEY], "partition": DAY},
+            "extract": {"path": str(folder / "extract")},
+            "bundle": {"path": str(folder / "bundle")},
+            "score": {"table": str(self.target), "mode": course.mode, "engine": course.engine, "explain": "none"},
+            "spark": {"master": "local[2]", "conf": {"spark.sql.shuffle.partitions": 1}},
+        }
+        self._config_file = folder / "job.yaml"
+        self._config_file.write_text(yaml.safe_dump(self._settings), encoding="utf-8")
+        self.config = Config.model_validate(self._settings)
+        self._engine = build_engine(self.config)
+        self._bundles: dict[str, vm.Bundle] = {}
+        self._typical_s = 1.0
+
+    def run(self) -> Verdict:
+        """All nights, then the oracle."""
+        self._train(seed=0)
+        for night in range(self.course.nights):
+            started, self.tally.events = time.monotonic(), []
+            self._change_source(night)
+            self._score(night)
+            what = ", ".join(self.tally.events)
+            self._say(f"{self.course.name}: night {night + 1:2}: {what} ({time.monotonic() - started:.1f} s)")
+        verdict = self.judge()
+        self._say(
+            f"{self.course.name}: {self.course.nights} nights, {verdict.rows:,} rows, {self.tally.kills} kills,"
+            f" {self.tally.overlaps} overlaps, {verdict.models} models: {verdict.lost} lost,"
+            f" {verdict.duplicated} duplicated, {verdict.stale} stale"
+        )
+        return verdict
+
+    def judge(self) -> Verdict:
+        """Compare the scored table with the source, scored in one go by the models that its rows name."""
+        source = DeltaTable(str(self.source)).to_pyarrow_table()
+        source = source.drop_columns([name for name in SCORE_COLUMNS if name in source.column_names]).sort_by(KEY)
+        scored = DeltaTable(str(self.target)).to_pyarrow_table().sort_by(KEY)
+        wanted, found = source[KEY].to_numpy(), scored[KEY].to_numpy()
+        lost = len(np.setdiff1d(wanted, found)) + len(np.setdiff1d(found, wanted))
+        duplicated = len(found) - len(np.unique(found))
+        if lost or duplicated:
+            return Verdict(len(found), lost, duplicated, -1, 0)
+        stale = np.zeros(len(found), np.bool_)
+        for name in source.column_names:
+            stale |= ~_same(source[name], scored[name])
+        models = scored["model_id"].unique().to_pylist()
+        for model_id in models:
+            mine = np.flatnonzero(pc.equal(scored["model_id"], model_id).to_numpy(zero_copy_only=False))
+            if model_id not in self._bundles:
+                stale[mine] = True
+                continue
+            oracle = vm.score(source.take(mine), self._bundles[model_id], explain="none")
+            for name in ("anomaly_score", "reconstruction_nll", "reconstruction_error"):
+                stale[mine] |= ~np.isclose(oracle[name].to_numpy(), scored[name].take(mine).to_numpy(), 1e-5, 1e-9)
+        stale |= pc.is_null(scored["model_id"]).to_numpy(zero_copy_only=False)
+        return Verdict(len(found), lost, duplicated, int(stale.sum()), len(models))
+
+    def _train(self, seed: int) -> None:
+        rows = self._flights.slice(0, 5_000)
+        bundle = vm.fit(rows, vm.ColumnOptions(ignore=IGNORED), seed=seed, epochs=1, members=1)
+        bundle.save(self._folder / "bundle")
+        self._bundles[bundle.model_id] = bundle
+
+    def _change_source(self, night: int) -> None:
+        chance = self._random
+        fresh = self._arrivals(night)
+        if night == 0:
+            feed = {"delta.enableChangeDataFeed": str(self.course.mode == "merge").lower()}
+            write_deltalake(str(self.source), fresh, partition_by=[DAY], configuration=feed)
+        else:
+            write_deltalake(str(self.source), fresh, mode="append", schema_mode="merge")
+        self._did(f"{fresh.num_rows:,} new")
+        table = DeltaTable(str(self.source))
+        if night % 3 == 1:
+            day = self._past_day(night)
+            kept, corrected = chance.randrange(7), {"dep_delay": "dep_delay + 7", "carrier": "'UA'"}
+            done = table.update(predicate=f"{DAY} = '{day}' AND {KEY} % 7 = {kept}", updates=corrected)
+            self._did(f"{done['num_updated_rows']} corrected")
+        if night % 4 == 2:
+            day = self._past_day(night)
+            done = table.delete(f"{DAY} = '{day}' AND {KEY} % 11 = {chance.randrange(11)}")
+            self._did(f"{done['num_deleted_rows']} deleted")
+        if night % 7 == 5:
+            table.optimize.compact()
+            self._did("compacted")
+        if night == self.course.nights // 2:
+            self._train(seed=1)
+            self._did("new model")
+
+    def _arrivals(self, night: int) -> pa.Table:
+        """The night's flights without those that come later, and those that are late."""
+        days = self._flights[DAY].unique().sort()[night * self.course.days : (night + 1) * self.course.days]
+        rows = self._flights.filter(pc.is_in(self._flights[DAY], days))
+        draw = np.random.default_rng([self.course.seed, night]).random(rows.num_rows)
+        late = rows.filter(pa.array(draw < LATE_SHARE))
+        self._late.setdefault(night + self._random.randint(1, 4), []).append(late)
+        arrived = self._late.pop(night, [])
+        if arrived:
+            self._did(f"{sum(table.num_rows for table in arrived)} late")
+        return pa.concat_tables([rows.filter(pa.array(draw >= LATE_SHARE)), *arrived])
+
+    def _past_day(self, night: int) -> str:
+        days = self._flights[DAY].unique().sort()
+        return str(days[self._random.randrange((night + 1) * self.course.days)])
+
+    def _score(self, night: int) -> None:
+        if night % 9 == 4:
+            self._once(where=f"{DAY} = '{self._past_day(night)}'")
+            self._did("backfilled")
+        if night and night % self.course.kill_every == 0:
+            for _ in range(self.course.kills):
+                self._kill()
+        if night % 5 == 3:
+            self._overlap()
+        self._did(f"{self._once():,} scored")
+        assert self._once() == 0, "a rerun has nothing to do"
+
+    def _once(self, where: str | None = None, engine: Engine | None = None) -> int:
+        started = time.monotonic()
+        result = score(self.config, engine or self._engine, Quiet(), where)
+        if result:
+            self._typical_s = time.monotonic() - started
+            self.tally.rows_scored += result.rows
+        return result.rows if result else 0
+
+    def _kill(self) -> None:
+        """Start a run in a process of its own, and kill it at a random moment."""
+        before = DeltaTable(str(self.target)).version()
+        self.tally.kill_attempts += 1
+        killed = self._kill_spark() if self.course.engine == "spark" else self._kill_local()
+        self.tally.kills += killed
+        after = DeltaTable(str(self.target)).version()
+        self._did(f"{'killed' if killed else 'too late to kill'}{' after the commit' if after > before else ''}")
+
+    def _kill_local(self) -> bool:
+        ready = CHILDREN.Event()
+        child = CHILDREN.Process(target=run_child, args=(str(self._config_file), ready))
+        child.start()
+        ready.wait(60)
+        time.sleep(self._random.uniform(0, 1.1) * self._typical_s)
+        child.kill()
+        child.join()
+        return child.exitcode == -signal.SIGKILL
+
+    def _kill_spark(self) -> bool:
+        """The whole group dies: Python, the JVM and its workers."""
+        command = [sys.executable, "-m", "jobs.score", "--config", str(self._config_file)]
+        child = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+        )
+        assert child.stdout is not None
+        line = child.stdout.readline()
+        if line and json.loads(line)["event"] == "scoring":
+            time.sleep(self._random.uniform(0, 5))
+        is_running = child.poll() is None
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        return is_running and child.returncode == -signal.SIGKILL
+
+    def _overlap(self) -> None:
+        """Two runs at once: both end well, or one of them loses the race."""
+        if self.course.engine == "spark":
+            codes = self._overlap_spark()
+        else:
+            ready = CHILDREN.Event()
+            both = [CHILDREN.Process(target=run_child, args=(str(self._config_file), ready)) for _ in range(2)]
+            for child in both:
+                child.start()
+            for child in both:
+                child.join()
+            codes = [child.exitcode for child in both]
+        assert set(codes) <= {0, 4} and 0 in codes, codes
+        self.tally.overlaps += 1
+        self._did("two at once")
+
+    def _overlap_spark(self) -> list[int | None]:
+        from pyspark.sql import SparkSession
+
+        from jobs.engines.spark import SparkEngine
+
+        session = SparkSession.active()
+
+        def attempt(engine: SparkEngine) -> int:
+            try:
+                self._once(engine=engine)
+            except Exception as error:  # noqa: BLE001  what the command line would end with
+                return exit_code(error)
+            return 0
+
+        with ThreadPoolExecutor(2) as pool:
+            return list(pool.map(attempt, [SparkEngine(session.newSession()) for _ in range(2)]))
+
+    def _did(self, what: str) -> None:
+        self.tally.events.append(what)
+
+
+def run_child(config_file: str, ready: Any) -> None:
+    """A local run in a child process, with the command line's exit code."""
+    config = Config.model_validate(yaml.safe_load(Path(config_file).read_text(encoding="utf-8")))
+    engine = build_engine(config)
+    ready.set()
+    try:
+        score(config, engine, Quiet())
+    except Exception as error:  # noqa: BLE001  what the command line would end with
+        sys.exit(exit_code(error))
+
+
+def load() -> pa.Table:
+    """The flights by day, numbered."""
+    flights = load_flights().sort_by([(DAY, "ascending"), ("time_hour", "ascending")])
+    return flights.append_column(KEY, pa.array(range(flights.num_rows), pa.int64()))
+
+
+def simulate(course: Course, flights: pa.Table, say: Callable[[str], None] = print) -> tuple[Verdict, Tally]:
+    """One course in a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="nights") as folder:
+        simulation = Simulation(course, Path(folder), flights, say)
+        return simulation.run(), simulation.tally
+
+
+def _same(left: pa.ChunkedArray, right: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    right = right.cast(left.type)
+    equal = pc.fill_null(pc.equal(left, right), False)
+    both_null = pc.and_(pc.is_null(left), pc.is_null(right))
+    return np.asarray(pc.or_(equal, both_null).to_numpy(), np.bool_)

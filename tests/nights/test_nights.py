@@ -1,0 +1,36 @@
+"""A few nights of each kind; `make test-nights` runs sixty."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pytest
+
+from tests.nights.simulate import Course, load, simulate
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+@pytest.fixture(scope="module")
+def flights() -> pa.Table:
+    return load()
+
+
+def check(course: Course, flights: pa.Table) -> None:
+    verdict, tally = simulate(course, flights)
+    assert verdict.is_clean, verdict
+    assert verdict.rows > 500 * course.nights * course.days
+    if course.kill_every < course.nights:
+        assert tally.kills > 0
+
+
+@pytest.mark.parametrize("mode", ["merge", "replace", "in_place"])
+def test_nights(mode: str, flights: pa.Table) -> None:
+    check(Course("local", mode, 8, kill_every=2), flights)
+
+
+def test_nights_on_spark(flights: pa.Table, spark: SparkSession) -> None:
+    # Night 4 has two runs at once; killing a JVM takes too long here.
+    check(Course("spark", "merge", 4, kill_every=99), flights)
