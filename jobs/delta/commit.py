@@ -38,6 +38,7 @@ class Change:
         scope: rows that are replaced; None: all. No other writer may have touched files that can hold them.
         lineage: goes into the commit's user metadata, as JSON, where both engines keep it; its run_id is unique.
         transaction: application id and version to record, if any; another run that recorded one first wins.
+        compacted: files whose rows are in `adds` as they were.
         whole: every row is replaced, and the table's columns become those of `layout`.
     """
 
@@ -48,6 +49,7 @@ class Change:
     lineage: Mapping[str, str | int | None]
     transaction: tuple[str, int] | None = None
     whole: bool = True
+    compacted: Sequence[DataFile] = ()
 
 
 def check_writable(target: Snapshot) -> None:
@@ -156,7 +158,8 @@ def _commit_at(current: Snapshot, change: Change) -> None:
     evolves = change.whole and current.schema != change.layout.schema
     # Overwrite replaces schema and all files; otherwise exactly our files go, and deltalake must not retry on its own:
     # it would not notice files that another writer added to the part that is replaced.
-    removes = [] if evolves else [_remove(file) for file in change.removes]
+    removes = [] if evolves else [_remove(file, data_change=True) for file in change.removes]
+    removes += [_remove(file, data_change=False) for file in change.compacted]
     table.create_write_transaction(
         [*change.adds, *removes],
         "overwrite" if evolves else "append",
@@ -180,9 +183,9 @@ def _user_metadata(change: Change) -> str:
     return json.dumps(dict(change.lineage), sort_keys=True)
 
 
-def _remove(file: DataFile) -> RemoveAction:
+def _remove(file: DataFile, data_change: bool) -> RemoveAction:
     values = {name: serialise_partition(value) for name, value in file.partition.items()}
-    return RemoveAction(file.path, True, int(time.time() * 1000), file.size_bytes, values)
+    return RemoveAction(file.path, data_change, int(time.time() * 1000), file.size_bytes, values)
 
 
 def _properties(change: Change) -> CommitProperties:

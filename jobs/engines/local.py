@@ -20,12 +20,22 @@ from jobs.delta import snapshot as snapshots
 from jobs.delta.changes import parse_lineage
 from jobs.delta.commit import Change, check_names, check_removable, check_writable, create_table, replace_files
 from jobs.delta.feed import NetChange, read_feed
-from jobs.delta.files import Layout, delete_files
+from jobs.delta.files import Layout, delete_files, serialise_partition
 from jobs.delta.reading import count_rows, prune_files, read_file
 from jobs.delta.snapshot import DataFile, Snapshot, open_snapshot, open_table
 from jobs.delta.storage import TableRef, create_root, open_filesystem
 from jobs.engines.base import Lineage, LogEntry, Route, ScorePlan, ScoreResult, ScoringOptions, TableState, Work
-from jobs.engines.tasks import Target, TaskResult, keep_other_keys, keep_rows, score_part, score_rows, split_work
+from jobs.engines.tasks import (
+    Target,
+    TaskResult,
+    compact_files,
+    find_small_files,
+    keep_other_keys,
+    keep_rows,
+    score_part,
+    score_rows,
+    split_work,
+)
 from jobs.errors import ConfigError
 from jobs.events import Advance
 from jobs.predicate import Predicate
@@ -170,6 +180,7 @@ class LocalEngine:
             layout=layout,
             adds=[add for result in done for add in result.adds],
             removes=[file for result in done for file in result.removes],
+            compacted=[file for result in done for file in result.compacted],
             scope=plan.scope,
             lineage=lineage,
             transaction=plan.transaction,
@@ -191,13 +202,17 @@ def _list_tasks(
         rows = change.rows.filter(plan.read.to_pyarrow(change.rows.schema)) if plan.read else change.rows
         tasks: list[Callable[[], TaskResult]] = [partial(score_rows, rows.to_batches(), scorer, target, advance)]
         return tasks + [partial(keep_other_keys, there, file, change.touched, target) for file in there.files]
+    read = _source_files(plan, source)
     tasks = [
         partial(score_part, snapshot, parts, plan.read, scorer, target, advance)
-        for snapshot, files in _source_files(plan, source)
+        for snapshot, files in read
         for parts in split_work(files, snapshot)
     ]
-    if there is None or plan.action == "append":
+    if there is None:
         return tasks
+    if plan.action == "append":
+        added = {tuple(map(serialise_partition, f.partition.values())) for _, files in read for f in files}
+        return tasks + [partial(compact_files, there, files, target) for files in find_small_files(there, added)]
     return tasks + _replacing_tasks(there, plan.scope, target)
 
 

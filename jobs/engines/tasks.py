@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 
 from jobs.delta.feed import has_keys
-from jobs.delta.files import FILE_BYTES, Layout, TableWriter, serialise_partition
+from jobs.delta.files import FILE_BYTES, Layout, PartitionKey, TableWriter, serialise_partition
 from jobs.delta.reading import count_rows, read_file
 from jobs.delta.snapshot import DataFile, Snapshot
 from jobs.events import Advance
@@ -23,6 +23,9 @@ from jobs.predicate import Predicate
 from vae_model import Scorer
 
 MIN_TASK_BYTES: Final = 4 * 2**20
+# So many files below that size in one partition are merged by the next run that adds to it.
+MANY_FILES: Final = 16
+SMALL_BYTES: Final = 16 * 2**20
 # Rows that are scored at once: below it the network's fixed costs show, far above it its caches overflow.
 SCORE_ROWS: Final = 32_768
 
@@ -37,11 +40,13 @@ class Part:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What a task did: files written, target files that they replace, rows scored (kept rows do not count)."""
+    """What a task did: files written, target files that they replace, rows scored (kept rows do not count), and small
+    target files whose rows were only moved into larger ones."""
 
     adds: tuple[AddAction, ...]
     removes: tuple[DataFile, ...] = ()
     scored_rows: int = 0
+    compacted: tuple[DataFile, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,9 +61,9 @@ def split_work(files: Sequence[DataFile], snapshot: Snapshot) -> list[tuple[Part
     """Tasks of 4 to 128 MB, two or more per core; a partition stays together, large files are cut at row groups."""
     total = sum(file.size_bytes for file in files)
     task_bytes = min(FILE_BYTES, max(MIN_TASK_BYTES, total // (2 * (os.cpu_count() or 1))))
-    by_partition: dict[tuple[str | None, ...], list[DataFile]] = defaultdict(list)
+    by_partition: dict[PartitionKey, list[DataFile]] = defaultdict(list)
     for file in files:
-        by_partition[tuple(map(serialise_partition, file.partition.values()))].append(file)
+        by_partition[_partition_key(file)].append(file)
     tasks: list[tuple[Part, ...]] = []
     packed: list[Part] = []
     for same in by_partition.values():
@@ -127,6 +132,34 @@ def keep_other_keys(snapshot: Snapshot, file: DataFile, touched: pa.Table, targe
     replaced = sum(int(has_keys(batch, touched).sum()) for batch in keys)
     rows = read_file(snapshot, file, snapshot.schema.names)
     return _rewrite(file, replaced, (batch.filter(pa.array(~has_keys(batch, touched))) for batch in rows), target)
+
+
+def find_small_files(there: Snapshot, partitions: Iterable[PartitionKey]) -> list[tuple[DataFile, ...]]:
+    """Small files of the partitions that get more of them, where there are many: nightly appends leave one each."""
+    wanted = set(partitions)
+    small: dict[PartitionKey, list[DataFile]] = defaultdict(list)
+    for file in there.files:
+        if file.size_bytes < SMALL_BYTES and file.removable:
+            small[_partition_key(file)].append(file)
+    return [tuple(files) for key, files in small.items() if key in wanted and len(files) >= MANY_FILES]
+
+
+def compact_files(snapshot: Snapshot, files: Sequence[DataFile], target: Target) -> TaskResult:
+    """Move the rows of small target files into larger ones; no row changes."""
+    batches = (batch for file in files for batch in read_file(snapshot, file, snapshot.schema.names))
+    writer, schema = TableWriter(target.filesystem, target.layout), target.layout.schema
+    try:
+        for batch in coalesce(batches, SCORE_ROWS):
+            writer.write(_arrange(dict(zip(batch.schema.names, batch.columns, strict=True)), batch.num_rows, schema))
+        adds = [replace(add, data_change=False) for add in writer.close()]
+        return TaskResult(tuple(adds), compacted=tuple(files))
+    except BaseException:
+        writer.abort()
+        raise
+
+
+def _partition_key(file: DataFile) -> PartitionKey:
+    return tuple(map(serialise_partition, file.partition.values()))
 
 
 def _rewrite(file: DataFile, replaced: int, kept: Iterable[pa.RecordBatch], target: Target) -> TaskResult:
