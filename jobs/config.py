@@ -10,10 +10,10 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from jobs.errors import ConfigError
@@ -23,8 +23,20 @@ EngineName: TypeAlias = Literal["local", "spark"]
 # What YAML gives; pydantic turns it into the sections below.
 Yaml: TypeAlias = "str | int | float | bool | list[Yaml] | dict[str, Yaml] | None"
 
+PlaceT = TypeVar("PlaceT", str, Path)
+
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\}")
 _TEMPLATE = "see conf/template.yaml for every key"
+
+
+def _check_place(value: PlaceT) -> PlaceT:
+    if "\0" in str(value):
+        raise ValueError("a name without NUL characters")
+    return value
+
+
+Place: TypeAlias = Annotated[str, AfterValidator(_check_place)]
+Folder: TypeAlias = Annotated[Path, AfterValidator(_check_place)]
 
 
 class _Section(BaseModel):
@@ -35,7 +47,7 @@ class _Section(BaseModel):
 class Source(_Section):
     """The table to score. `key` names a row; key and partition columns are carried, not modelled."""
 
-    table: str
+    table: Place
     key: tuple[str, ...] = ()
     partition: str | None = None
     where: str | None = None
@@ -45,7 +57,7 @@ class Source(_Section):
 class Extract(_Section):
     """The training sample: about `rows` rows, chosen by a hash of the key, written as Parquet under `path`."""
 
-    path: Path
+    path: Folder
     rows: int = Field(default=200_000, ge=1)
     where: str | None = None
     seed: int = 7
@@ -63,13 +75,13 @@ class Columns(_Section):
 class BundleConfig(_Section):
     """Where training puts the model and scoring finds it."""
 
-    path: Path
+    path: Folder
 
 
 class Score(_Section):
     """What a scoring run writes, and how."""
 
-    table: str
+    table: Place
     mode: Literal["replace", "merge", "append", "in_place"] = "replace"
     columns: Literal["all", "key"] = "all"
     samples: int | None = Field(default=None, ge=1)

@@ -67,7 +67,7 @@ def make_plan(
         ConfigError: a condition that does not fit, or source and target are one table.
         DataError: no source, a feature missing or retyped, a column named like a score column, a foreign target.
     """
-    asked = parse_where(where) if where else None
+    asked = parse_where(where) if where is not None else None
     standing = parse_where(config.source.where, "source.where") if config.source.where else None
     _check_tables(config, where, full)
     source = engine.describe(source_ref(config))
@@ -155,7 +155,7 @@ def choose_carried(config: Config, source: TableState) -> tuple[str, ...]:
 
 
 def _check_tables(config: Config, where: str | None, full: bool) -> None:
-    if where and full:
+    if where is not None and full:
         raise ConfigError("--where or --full", "both", "leave one out: --full scores the whole table again")
     same = source_ref(config).identity == target_ref(config).identity
     if same and config.score.mode != "in_place":

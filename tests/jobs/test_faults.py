@@ -1,5 +1,5 @@
-"""A disk that is full, files that cannot be read or are garbled, and many writers at once: after each the scored table is
-untouched or whole, and another run completes it."""
+"""A disk that is full, files that cannot be read or are garbled, and many writers at once: after each the scored table
+is untouched or whole, and another run completes it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,12 @@ AS_ROOT = os.geteuid() == 0
 def start(job: Job, root: Path, *arguments: str, preexec: Callable[[], None] | None = None) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "jobs.score", "--config", str(job.write_config()), *arguments]
     return subprocess.Popen(
-        command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=preexec
+        command,
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=preexec,  # noqa: PLW1509
     )
 
 
