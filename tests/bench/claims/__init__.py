@@ -1,0 +1,1 @@
+"""Measures what is claimed of autoencoders and VAEs. `python -m tests.bench.claims`; docs/claims.md has the result."""
