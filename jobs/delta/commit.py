@@ -17,6 +17,7 @@ from deltalake.transaction import AddAction, RemoveAction, create_table_with_add
 from jobs.delta.files import Layout, serialise_partition
 from jobs.delta.reading import prune_files
 from jobs.delta.snapshot import DataFile, Snapshot, first_line, open_snapshot
+from jobs.delta.statistics import creation_properties
 from jobs.delta.storage import TableRef
 from jobs.errors import ConflictError
 from jobs.predicate import Predicate
@@ -111,6 +112,9 @@ def create_table(ref: TableRef, change: Change) -> int:
             list(change.adds),
             mode="error",
             partition_by=list(change.layout.partition_columns),
+            configuration=creation_properties(
+                change.layout.schema, change.layout.partition_columns, change.layout.indexed
+            ),
             storage_options=dict(ref.storage_options),
             commit_properties=_properties(change),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 from decimal import Decimal
@@ -27,6 +28,23 @@ def choose_columns(schema: pa.Schema, always: Collection[str]) -> tuple[str, ...
     """The columns to keep statistics of: the first 32, and `always`; plain types only."""
     plain = [name for i, name in enumerate(schema.names) if i < MAX_INDEXED_COLUMNS or name in always]
     return tuple(name for name in plain if not pt.is_nested(schema.field(name).type))
+
+
+def creation_properties(
+    schema: pa.Schema, partition_columns: Collection[str], always: Collection[str]
+) -> dict[str, str]:
+    """Properties of a new scored table: Spark merges the small files of nightly appends, and readers skip files by
+    `always`, which in a wide table lie beyond the columns that Delta keeps statistics of."""
+    properties = {"delta.autoOptimize.autoCompact": "true"}
+    if len(schema) > MAX_INDEXED_COLUMNS:
+        plain = [name for name in choose_columns(schema, always) if re.fullmatch(r"\w+", name, re.ASCII)]
+        kept = [name for name in plain if name not in partition_columns and _has_bounds(schema.field(name).type)]
+        properties["delta.dataSkippingStatsColumns"] = ",".join(kept)
+    return properties
+
+
+def _has_bounds(dtype: pa.DataType) -> bool:
+    return not (pt.is_boolean(dtype) or pt.is_binary(dtype) or pt.is_large_binary(dtype))
 
 
 def summarise(

@@ -19,6 +19,7 @@ from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 from jobs.config import EngineName
 from jobs.delta.changes import parse_lineage
 from jobs.delta.mapping import plain_schema
+from jobs.delta.statistics import creation_properties
 from jobs.delta.storage import TableRef
 from jobs.engines.base import Lineage, LogEntry, Route, ScorePlan, ScoreResult, ScoringOptions, TableState, Work
 from jobs.engines.spark_errors import FAILURES, explain_failure, is_missing_table
@@ -232,6 +233,10 @@ class SparkEngine:
             writer = writer.option("mergeSchema", "true")
         if any(_ODD_IN_NAMES & set(name) for name in plan.schema.names):
             writer = writer.option("delta.columnMapping.mode", "name")
+        if plan.target is None:
+            writer = writer.options(
+                **creation_properties(plan.schema, plan.source.partition_columns, SCORE_SCHEMA.names)
+            )
         # Rows that were not scored and now are do not match the condition that they replace.
         checked = "false" if plan.in_place else "true"
         with self._settings({"replaceWhere.constraintCheck.enabled": checked}):

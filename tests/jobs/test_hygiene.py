@@ -63,3 +63,17 @@ def test_score_columns_have_statistics_and_comments(any_job: Job) -> None:
     fields = {field.name: field for field in table.schema().fields}
     for name in vm.SCORE_COLUMNS:
         assert fields[name].metadata.get("comment"), name
+
+
+def test_a_wide_table_has_statistics_on_its_scores(job: Job, orders: pa.Table, spark: object) -> None:
+    wide = orders
+    for number in range(40):
+        wide = wide.append_column(f"more_{number}", pa.array([float(number)] * wide.num_rows))
+    for engine in ("local", "spark"):
+        job.settings["score"] |= {"table": str(job.folder / f"wide_{engine}"), "engine": engine}
+        job.settings["source"] |= {"table": str(job.folder / "wide")}
+        write_deltalake(str(job.source), wide, partition_by=["day"], mode="overwrite")
+        assert job.run("score").code == 0
+        actions = pa.table(DeltaTable(str(job.target)).get_add_actions(flatten=True))
+        assert None not in actions["max.anomaly_score"].to_pylist()
+        assert None not in actions["min.order_id"].to_pylist()
