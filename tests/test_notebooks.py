@@ -14,7 +14,7 @@ from traitlets.config import Config
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-CELL_TIMEOUT_S = 300
+CELL_TIMEOUT_S, STARTUP_TIMEOUT_S = 300, 180
 FIGURE = re.compile(r"^## Fig \d+", re.MULTILINE)
 
 
@@ -31,8 +31,14 @@ def run_notebook(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> n
     with tempfile.TemporaryDirectory() as sockets:
         monkeypatch.setenv("JUPYTER_RUNTIME_DIR", sockets)
         settings = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
-        resources = {"metadata": {"path": str(path.parent)}}
-        return NotebookClient(notebook, timeout=CELL_TIMEOUT_S, resources=resources, config=settings).execute()
+        client = NotebookClient(
+            notebook,
+            timeout=CELL_TIMEOUT_S,
+            startup_timeout=STARTUP_TIMEOUT_S,
+            resources={"metadata": {"path": str(path.parent)}},
+            config=settings,
+        )
+        return client.execute()
 
 
 def count_pictures(notebook: nbformat.NotebookNode) -> int:
