@@ -41,8 +41,9 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         "spark.databricks.delta.snapshotPartitions": 1,
         # Tables by name are a test's own and vanish with the run.
         "spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse")),
-        # A JVM that lives for a minute gains more from compiling fast than from compiling well.
-        JAVA_OPTIONS: f"-XX:TieredStopAtLevel=1 {local_settings('local')[JAVA_OPTIONS]}",
+        # A JVM that lives for a minute gains more from compiling fast than from compiling well. It
+        # needs room for what it compiled: with the 48 MB that come with this setting it stops compiling at all.
+        JAVA_OPTIONS: f"-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m {local_settings('local')[JAVA_OPTIONS]}",
         "spark.driver.memory": "1g",
     }
     # Two cores: enough to run two partitions at once, which one core would never do.

@@ -75,6 +75,6 @@ def _check_keys(feed: DataFrame, by_key: Sequence[Column], is_insert: Column, ke
         shown = ", ".join(f"{key} = {twice[0][key]}" for key in keys) if twice else ""
         raise DataError(
             f"source.key ({', '.join(keys)}) to name one row each in {name}",
-            f"two rows with {shown}" if twice else f"{nulls:,} changed rows where it is NULL",
+            f"{nulls:,} changed rows where it is NULL" if nulls else f"two rows with {shown}",
             "correct the table or source.key, or set score.mode to replace",
         )

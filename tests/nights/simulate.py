@@ -131,7 +131,7 @@ class Simulation:
             "extract": {"path": str(folder / "extract")},
             "bundle": {"path": str(folder / "bundle")},
             "score": {"table": str(self.target), "mode": course.mode, "engine": course.engine, "explain": "none"},
-            "spark": {"master": "local[2]", "conf": {"spark.sql.shuffle.partitions": 1}},
+            "spark": {"master": "local[2]", "conf": _spark_settings()},
         }
         self._config_file = folder / "job.yaml"
         self._config_file.write_text(yaml.safe_dump(self._settings), encoding="utf-8")
@@ -343,6 +343,18 @@ def simulate(course: Course, flights: pa.Table, say: Callable[[str], None] = pri
     with tempfile.TemporaryDirectory(prefix="nights") as folder:
         simulation = Simulation(course, Path(folder), flights, say)
         return simulation.run(), simulation.tally
+
+
+def _spark_settings() -> dict[str, str | int]:
+    """As in the tests: the tables are small, and a JVM that is killed soon had better compile fast."""
+    from jobs.spark_session import local_settings
+
+    java = "spark.driver.extraJavaOptions"
+    return {
+        "spark.sql.shuffle.partitions": 1,
+        "spark.databricks.delta.snapshotPartitions": 1,
+        java: f"-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m {local_settings('local')[java]}",
+    }
 
 
 def _same(left: pa.ChunkedArray, right: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.bool_]]:
