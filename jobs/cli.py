@@ -3,7 +3,6 @@ torch; every error ends in one sentence and the exit code of its kind."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from jobs.engines.base import Engine
     from jobs.events import LogFormat, Reporter
 
-# Threads work on tasks; more threads inside each matrix product would only get in their way.
-_ONE_THREAD_EACH = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _INTERRUPTED = 130
 DEMO_CONFIG = Path("conf/flights.yaml")
 
@@ -53,8 +50,6 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback o
 
 def main(command: str | None = None) -> None:
     """Run the command line; `command` is given where a job's own file was started."""
-    for name in _ONE_THREAD_EACH:
-        os.environ.setdefault(name, "1")
     app(args=[command, *sys.argv[1:]] if command else None)
 
 

@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 import numpy as np
 import pyarrow as pa
 from deltalake.exceptions import DeltaError
+from threadpoolctl import threadpool_limits
 
 from jobs.config import EngineName
 from jobs.delta import snapshot as snapshots
@@ -248,7 +249,8 @@ def _count_matching(rows: pa.Table, plan: ScorePlan) -> int:
 
 def run_all(tasks: Sequence[Callable[[], T]], done: list[T]) -> None:
     """Run tasks on all cores, adding each result to `done`; after a failure no other starts, and it is raised."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    # Threads work on tasks; more of them inside each matrix product would only wait for each other, and burn the cores.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
         futures = [pool.submit(_run_into, task, done) for task in tasks]
         try:
             finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
