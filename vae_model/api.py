@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from vae_model.bundle import Bundle
 from vae_model.encoders import CategoryEncoder, Encoder
+from vae_model.errors import DataError
 from vae_model.explaining import Explainer, decode_column, to_words
 from vae_model.forward import BLOCK_ROWS, Outputs, split_blocks
 from vae_model.scales import Floats
@@ -111,7 +112,12 @@ def generate(n: int, bundle: Bundle, seed: int = 0) -> pa.Table:
     """New rows, n of them: standard normal latent points, each value drawn from the decoder's output distribution.
 
     With several members each row comes from one of them. Times come as phases in words, vectors as lists of doubles.
+
+    Raises:
+        DataError: the model is an autoencoder.
     """
+    if not bundle.shape.forks:
+        raise DataError("a VAE to draw from", "an autoencoder, whose latents have no distribution", "train a vae")
     rng = np.random.default_rng(seed)
     forward, layout = build_forward(bundle), bundle.encoder.layout
     columns: list[list[object]] = [[] for _ in bundle.features]

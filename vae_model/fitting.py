@@ -23,7 +23,7 @@ from vae_model.columns import plan_columns
 from vae_model.encoding import Encoded, TableEncoder, concat_encoded, fit_encoder
 from vae_model.errors import DataError
 from vae_model.explaining import take_rows
-from vae_model.forward import BlockScores, split_blocks
+from vae_model.forward import BlockScores, split_blocks, unbound_log_sigma
 from vae_model.network import Network
 from vae_model.options import ColumnOptions, ModelOptions, TrainOptions
 from vae_model.ranking import fit_scales, rank_rows
@@ -100,7 +100,7 @@ def fit(  # noqa: PLR0913
         recipe=asdict(recipe),
         versions={name: importlib.metadata.version(name) for name in ("numpy", "pyarrow", "torch")},
     )
-    return _calibrate(bundle, held_out)
+    return _calibrate(bundle if shape.forks else _with_residual_sigma(bundle, held_out), held_out)
 
 
 def _merge_options(
@@ -189,6 +189,21 @@ def _calibrate(bundle: Bundle, held_out: Encoded) -> Bundle:
     scaled = _replace(bundle, tensors=tensors)
     statistic = np.concatenate([combine(scaled, block) for block in blocks])[:n]
     return _replace(scaled, calibration=calibrate(statistic))
+
+
+def _with_residual_sigma(bundle: Bundle, held_out: Encoded) -> Bundle:
+    """An autoencoder's loss says nothing of sigma: each continuous part gets the spread of its held-out residuals."""
+    shape, p = bundle.shape, len(bundle.encoder.layout.continuous)
+    forward, n = build_forward(bundle), min(held_out.rows, JUDGED_ROWS)
+    changed = {k: bundle.tensors[k].copy() for k in ("head.weight", "head.bias", "shortcut_out") if k in bundle.tensors}
+    for m in range(shape.members):
+        means = [forward.decode(m, forward.encode(m, block)[0]).mean for block in split_blocks(held_out.take(slice(n)))]
+        residual = held_out.x[:p, :n] - np.concatenate(means, axis=1)[:, :n]
+        log_sigma = 0.5 * np.log(np.maximum(np.square(residual.astype(np.float64)).mean(axis=1), 1e-12))
+        for tensor in changed.values():
+            tensor[m, p : 2 * p] = 0.0
+        changed["head.bias"][m, p : 2 * p, 0] = unbound_log_sigma(log_sigma, shape)
+    return _replace(bundle, tensors={**bundle.tensors, **changed})
 
 
 def _latent_kl(blocks: Sequence[BlockScores], shape: Shape, rows: int) -> npt.NDArray[np.float32]:

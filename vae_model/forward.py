@@ -196,6 +196,14 @@ class Forward:
         squares += square
 
 
+def unbound_log_sigma(log_sigma: Doubles, shape: Shape) -> Doubles:
+    """The raw output that the network bounds to `log_sigma`; values at the bounds or beyond come close to them."""
+    low, width = shape.log_sigma_min, shape.log_sigma_max - shape.log_sigma_min
+    share = np.clip((log_sigma - low) / width, 1e-3, 1.0 - 1e-3)
+    raw: Doubles = low + width / 2 + width / 4 * np.log(share / (1.0 - share))
+    return raw
+
+
 def _mean_of_members(values: Floats) -> Floats:
     total: Floats = values[0].copy()
     for member in values[1:]:

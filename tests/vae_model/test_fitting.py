@@ -103,3 +103,16 @@ def test_the_caller_keeps_its_threads(table):
     torch.set_num_threads(2)
     vm.fit(table.slice(0, 50), epochs=1, members=1, threads=1)
     assert torch.get_num_threads() == 2
+
+
+def test_an_autoencoders_likelihood_has_the_spread_of_its_residuals():
+    x = np.random.default_rng(0).normal(size=(3_000, 2))
+    table = pa.table({"a": x[:, 0], "b": x[:, 0] + 0.1 * x[:, 1], "c": x[:, 1]})
+    bundle = vm.fit(table, kind="autoencoder", members=1, latent=1, epochs=20)
+    scored = vm.score(table, bundle, explain="none")
+    error, nll = scored["reconstruction_error"].to_numpy(), scored["reconstruction_nll"].to_numpy()
+    assert np.corrcoef(error, nll)[0, 1] > 0.8
+    # The mean of -log p of a normal with the residuals' own spread: half for each column, and log sigma.
+    assert nll.mean() < 3 * (0.5 + 0.92) + 0.1
+    with pytest.raises(vm.DataError, match="a VAE to draw from"):
+        vm.generate(3, bundle)
