@@ -68,9 +68,9 @@ class Workbench:
         return make_plan(config, build_engine(config), self.bundle, where)
 
     def score(self, engine: str, target: str, where: str | None = None, at: datetime = AT) -> int:
-        """Rows scored."""
+        """Rows scored, of the whole table or of those that match, whatever was scored already."""
         config = self.config(engine, target)
-        result = score(config, build_engine(config), build_reporter("json"), where, at)
+        result = score(config, build_engine(config), build_reporter("json"), where, at, full=where is None)
         return result.rows if result else 0
 
     def read(self, engine: str, target: str) -> pa.Table:
