@@ -33,14 +33,13 @@ def choose_columns(schema: pa.Schema, always: Collection[str]) -> tuple[str, ...
 def creation_properties(
     schema: pa.Schema, partition_columns: Collection[str], always: Collection[str]
 ) -> dict[str, str]:
-    """Properties of a new scored table: Spark merges the small files of nightly appends, and readers skip files by
-    `always`, which in a wide table lie beyond the columns that Delta keeps statistics of."""
-    properties = {"delta.autoOptimize.autoCompact": "true"}
-    if len(schema) > MAX_INDEXED_COLUMNS:
-        plain = [name for name in choose_columns(schema, always) if re.fullmatch(r"\w+", name, re.ASCII)]
-        kept = [name for name in plain if name not in partition_columns and _has_bounds(schema.field(name).type)]
-        properties["delta.dataSkippingStatsColumns"] = ",".join(kept)
-    return properties
+    """Properties of a new scored table: readers skip files by `always`, which in a wide table lie beyond the columns
+    that Delta keeps statistics of."""
+    if len(schema) <= MAX_INDEXED_COLUMNS:
+        return {}
+    plain = [name for name in choose_columns(schema, always) if re.fullmatch(r"\w+", name, re.ASCII)]
+    kept = [name for name in plain if name not in partition_columns and _has_bounds(schema.field(name).type)]
+    return {"delta.dataSkippingStatsColumns": ",".join(kept)}
 
 
 def _has_bounds(dtype: pa.DataType) -> bool:

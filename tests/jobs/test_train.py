@@ -37,7 +37,7 @@ def train_and_kill(job: Job) -> None:
         assert process.poll() is None, "it ended before it kept anything"
         assert time.monotonic() < deadline_s
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    assert process.wait() == -signal.SIGKILL
     assert checkpoint.exists()
 
 
@@ -47,8 +47,6 @@ def test_a_killed_training_resumes_to_the_same_bundle(extracted: Job) -> None:
     assert vm.load(extracted.bundle).model_id == before, "the old bundle is there until the new one is complete"
     resumed = extracted.run("train", "--resume")
     assert resumed.code == 0, resumed.stderr
-    first = next(event for event in resumed.events if event["event"] == "training")
-    assert first["done"] < first["total"]
     kept = vm.load(extracted.bundle)
     assert len(kept.training_curve) == EPOCHS
     assert extracted.run("train").last["model_id"] == kept.model_id == resumed.last["model_id"]
