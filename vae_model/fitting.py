@@ -208,10 +208,10 @@ def _with_residual_sigma(bundle: Bundle, held_out: Encoded) -> Bundle:
 
 def _latent_kl(blocks: Sequence[BlockScores], shape: Shape, rows: int) -> npt.NDArray[np.float32]:
     """Mean KL(posterior || prior) of each latent unit over held-out rows, [M, L] in nats; near 0: it collapsed."""
-    mu = np.concatenate([block.mu for block in blocks], axis=1)[:, :rows].astype(np.float64)
-    sigma = np.concatenate([block.sigma for block in blocks], axis=1)[:, :rows].astype(np.float64)
     if not shape.forks:
         return np.zeros((shape.members, shape.latent), np.float32)
+    mu = np.concatenate([block.mu for block in blocks], axis=1)[:, :rows].astype(np.float64)
+    sigma = np.concatenate([block.sigma for block in blocks], axis=1)[:, :rows].astype(np.float64)
     kl = 0.5 * (mu * mu + sigma * sigma - 1.0 - 2.0 * np.log(sigma))
     means: npt.NDArray[np.float64] = kl.mean(axis=1)
     return means.reshape(shape.members, shape.latent).astype(np.float32)

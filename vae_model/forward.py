@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from vae_model.encoding import Encoded, Layout
+from vae_model.products import KEPT, multiply, one_blas_thread
 from vae_model.rules import Shape
 from vae_model.scales import Doubles, Floats
 
-BLOCK_ROWS = 1024
+BLOCK_ROWS = 6 * KEPT
 LEAK = np.float32(0.1)
 LOGVAR_MIN, LOGVAR_MAX = -9.0, 3.0
 HALF_LOG_2PI = np.float32(0.9189385332046727)
@@ -98,25 +99,33 @@ class Forward:
 
     def encode(self, member: int, block: Encoded) -> tuple[Floats, Floats]:
         """Posterior mean and logvar of one member, each [L, B]."""
+        with one_blas_thread:
+            return self._encode(member, block)
+
+    def decode(self, member: int, z: Floats) -> Outputs:
+        """The output distribution at a latent point z [L, B]."""
+        with one_blas_thread:
+            return self._decode(member, z)
+
+    def _encode(self, member: int, block: Encoded) -> tuple[Floats, Floats]:
         weights = self.weights
-        h = self._project("encoder.0.weight", member, block)
-        h += weights["encoder.0.bias"][member]
+        h = self._project("encoder.0.weight", member, block, weights["encoder.0.bias"][member])
         h = self._cone("encoder", member, np.maximum(h, LEAK * h, out=h), 1)
-        mu: Floats = weights["mu.weight"][member] @ h + weights["mu.bias"][member]
+        mu = multiply(weights["mu.weight"][member], h, weights["mu.bias"][member])
         if self.shape.shortcut:
             mu += self._project("shortcut_in", member, block)
         if not self.shape.forks:
             return mu, np.zeros_like(mu)
-        logvar = weights["logvar.weight"][member] @ h + weights["logvar.bias"][member]
+        logvar = multiply(weights["logvar.weight"][member], h, weights["logvar.bias"][member])
         return mu, np.clip(logvar, LOGVAR_MIN, LOGVAR_MAX, out=logvar)
 
-    def _project(self, name: str, member: int, block: Encoded) -> Floats:
-        """A weight [out, in] times the inputs of a block: numbers, absence flags, embedded categories; [out, B]."""
+    def _project(self, name: str, member: int, block: Encoded, bias: Floats | float = 0.0) -> Floats:
+        """A weight [out, in] times a block's numbers, absence flags and embedded categories, plus bias; [out, B]."""
         weight = self.weights[name][member]
         d, k = self.layout.inputs, self.layout.columns
-        product: Floats = weight[:, :d] @ block.x
+        product = multiply(weight[:, :d], block.x, bias)
         if block.absent.any():
-            product += weight[:, d : d + k] @ block.absent.astype(np.float32)
+            product += multiply(weight[:, d : d + k], block.absent.astype(np.float32))
         start = d + k
         for c, width in enumerate(self.shape.embeddings):
             table = self.weights[f"embedding.{c}"][member]  # [e, levels + 1]
@@ -124,14 +133,12 @@ class Forward:
             start += width
         return product
 
-    def decode(self, member: int, z: Floats) -> Outputs:
-        """The output distribution at a latent point z [L, B]."""
+    def _decode(self, member: int, z: Floats) -> Outputs:
         layout, weights = self.layout, self.weights
         h = self._cone("decoder", member, z, 0)
-        out = weights["head.weight"][member] @ h
-        out += weights["head.bias"][member]
+        out = multiply(weights["head.weight"][member], h, weights["head.bias"][member])
         if self.shape.shortcut:
-            out += weights["shortcut_out"][member] @ z
+            out += multiply(weights["shortcut_out"][member], z)
         p, b, n = len(layout.continuous), len(layout.booleans), len(layout.nullable)
         mean, rest = out[:p], out[p:]
         log_sigma, rest = self._bound(rest[:p]), rest[p:]
@@ -141,8 +148,7 @@ class Forward:
 
     def _cone(self, side: str, member: int, h: Floats, first: int) -> Floats:
         for i in range(first, len(self.shape.layers)):
-            h = self.weights[f"{side}.{i}.weight"][member] @ h
-            h += self.weights[f"{side}.{i}.bias"][member]
+            h = multiply(self.weights[f"{side}.{i}.weight"][member], h, self.weights[f"{side}.{i}.bias"][member])
             np.maximum(h, LEAK * h, out=h)
         return h
 

@@ -14,14 +14,13 @@ from typing import Literal, TypeVar
 import numpy as np
 import pyarrow as pa
 from deltalake.exceptions import DeltaError
-from threadpoolctl import threadpool_limits
 
 from jobs.config import EngineName
 from jobs.delta import snapshot as snapshots
 from jobs.delta.changes import parse_lineage
 from jobs.delta.commit import Change, check_names, check_removable, check_writable, create_table, replace_files
 from jobs.delta.feed import NetChange, read_feed
-from jobs.delta.files import Layout, delete_files, serialise_partition
+from jobs.delta.files import Layout, delete_files
 from jobs.delta.reading import count_rows, prune_files, read_file
 from jobs.delta.snapshot import DataFile, Snapshot, open_snapshot, open_table
 from jobs.delta.storage import TableRef, create_root, open_filesystem
@@ -43,6 +42,7 @@ from jobs.predicate import Predicate
 from jobs.sampling import Sample
 from vae_model import SCORE_COLUMNS, Bundle, Scorer
 from vae_model.errors import DataError
+from vae_model.products import one_blas_thread
 
 T = TypeVar("T")
 
@@ -108,7 +108,7 @@ class LocalEngine:
         files = [file for _, chosen in _source_files(plan, source) for file in chosen]
         if plan.action == "merge":
             change = _read_net_change(plan)
-            rows = _count_matching(change.rows, plan)
+            rows = _matching_rows(change, plan).num_rows
         else:
             rows = count_rows(source, files, plan.read)
         skipped = max(len(source.files) - len(files), 0)
@@ -200,8 +200,8 @@ def _list_tasks(
 ) -> list[Callable[[], TaskResult]]:
     if plan.action == "merge" and there:
         change = _read_net_change(plan)
-        rows = change.rows.filter(plan.read.to_pyarrow(change.rows.schema)) if plan.read else change.rows
-        tasks: list[Callable[[], TaskResult]] = [partial(score_rows, rows.to_batches(), scorer, target, advance)]
+        batches = _matching_rows(change, plan).to_batches()
+        tasks: list[Callable[[], TaskResult]] = [partial(score_rows, batches, scorer, target, advance)]
         return tasks + [partial(keep_other_keys, there, file, change.touched, target) for file in there.files]
     read = _source_files(plan, source)
     tasks = [
@@ -212,8 +212,8 @@ def _list_tasks(
     if there is None:
         return tasks
     if plan.action == "append":
-        added = {tuple(map(serialise_partition, f.partition.values())) for _, files in read for f in files}
-        return tasks + [partial(compact_files, there, files, target) for files in find_small_files(there, added)]
+        small = find_small_files(there, [file for _, files in read for file in files])
+        return tasks + [partial(compact_files, there, files, target) for files in small]
     return tasks + _replacing_tasks(there, plan.scope, target)
 
 
@@ -243,14 +243,14 @@ def _read_net_change(plan: ScorePlan) -> NetChange:
     return read_feed(plan.source.ref, plan.since or 0, plan.source.version, plan.keys, plan.source.schema)
 
 
-def _count_matching(rows: pa.Table, plan: ScorePlan) -> int:
-    return int(rows.filter(plan.read.to_pyarrow(rows.schema)).num_rows if plan.read else rows.num_rows)
+def _matching_rows(change: NetChange, plan: ScorePlan) -> pa.Table:
+    return change.rows.filter(plan.read.to_pyarrow(change.rows.schema)) if plan.read else change.rows
 
 
 def run_all(tasks: Sequence[Callable[[], T]], done: list[T]) -> None:
     """Run tasks on all cores, adding each result to `done`; after a failure no other starts, and it is raised."""
     # Threads work on tasks; more of them inside each matrix product would only wait for each other, and burn the cores.
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with one_blas_thread, ThreadPoolExecutor(os.cpu_count()) as pool:
         futures = [pool.submit(_run_into, task, done) for task in tasks]
         try:
             finished, _ = wait(futures, return_when=FIRST_EXCEPTION)

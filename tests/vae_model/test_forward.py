@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import vae_model as vm
 from vae_model.columns import plan_columns
@@ -52,3 +53,15 @@ def test_numpy_equals_torch(table, kind, norm):
     np.testing.assert_allclose(scores.squares[:, :n].T, squares.numpy(), **close)
     np.testing.assert_allclose(scores.mu[:, :n].reshape(3, 5, n).transpose(0, 2, 1), mu.numpy(), **close)
     np.testing.assert_allclose(scores.sigma[:, :n].reshape(3, 5, n).transpose(0, 2, 1), sigma.numpy(), **close)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_scores_do_not_depend_on_the_threads_of_numpy(table, bundle, threads):
+    with threadpool_limits(1, user_api="blas"):
+        expected = vm.score(table, bundle)
+    with threadpool_limits(threads, user_api="blas"):
+        found = vm.score(table, bundle)
+        there = {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+    assert threads in there, "the caller's own setting is back"
+    for name in ("anomaly_score", "reconstruction_nll", "latent_mu"):
+        assert found[name].equals(expected[name]), name

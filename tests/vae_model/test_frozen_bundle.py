@@ -37,7 +37,8 @@ def test_its_identity_is_the_same():
 
 @pytest.mark.parametrize("name", [*NUMBERS, "latent_mu", "latent_sigma"])
 def test_numbers_are_the_same(scored, frozen, name):
-    np.testing.assert_allclose(np.array(scored[name].to_pylist()), np.array(frozen[name]), rtol=1e-6, atol=1e-7)
+    # Processors sum in different orders: the same bits are promised on one kind of machine, 1e-5 on any.
+    np.testing.assert_allclose(np.array(scored[name].to_pylist()), np.array(frozen[name]), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["is_anomaly", "reasons"])
