@@ -4,20 +4,29 @@ torch; every error ends in one sentence and the exit code of its kind."""
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from jobs.config import Config, EngineName
-    from jobs.engines.base import Engine
-    from jobs.events import LogFormat, Reporter
+from jobs.cli_options import (
+    DEMO_CONFIG,
+    ConfigOption,
+    DebugOption,
+    EngineOption,
+    FullOption,
+    LogOption,
+    SetOption,
+    WhereOption,
+    build_engine_for,
+    find_demo_config,
+    load_job,
+    parse_time,
+    run_command,
+)
 
-_INTERRUPTED = 130
-DEMO_CONFIG = Path("conf/flights.yaml")
+if TYPE_CHECKING:
+    from jobs.events import Reporter
 
 app = typer.Typer(
     help="Score every row of a Delta table for how unusual it is, and say why.",
@@ -26,26 +35,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The job's YAML file.", show_default=False)]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="A.B=VALUE", help="Override one key of the config; may be repeated."),
-]
-WhereOption = Annotated[
-    str | None,
-    typer.Option("--where", metavar="SQL", help="Only these rows: one SQL condition on the source's columns."),
-]
-FullOption = Annotated[bool, typer.Option("--full", help="Everything again, also what is scored already.")]
-EngineOption = Annotated[
-    Literal["local", "spark"] | None,
-    typer.Option("--engine", help="Instead of score.engine; spark when under spark-submit."),
-]
-LogOption = Annotated[
-    Literal["pretty", "json"] | None,
-    typer.Option("--log", help="Default: json when the output is not a terminal."),
-]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 def main(command: str | None = None) -> None:
@@ -69,10 +58,10 @@ def demo(
     def run(reporter: Reporter) -> None:
         from jobs.demo import demo as run_demo
 
-        loaded = _load(_find_demo_config(config), overrides)
-        run_demo(loaded, _build_engine(loaded, engine), reporter)
+        loaded = load_job(find_demo_config(config), overrides)
+        run_demo(loaded, build_engine_for(loaded, engine), reporter)
 
-    _run(run, log, debug)
+    run_command(run, log, debug)
 
 
 @app.command()
@@ -91,10 +80,10 @@ def extract(
     def run(reporter: Reporter) -> None:
         from jobs.extract import extract as run_extract
 
-        loaded = _load(config, overrides)
-        run_extract(loaded, _build_engine(loaded, engine), reporter)
+        loaded = load_job(config, overrides)
+        run_extract(loaded, build_engine_for(loaded, engine), reporter)
 
-    _run(run, log, debug)
+    run_command(run, log, debug)
 
 
 @app.command()
@@ -113,9 +102,9 @@ def train(
     def run(reporter: Reporter) -> None:
         from jobs.train import train as run_train
 
-        run_train(_load(config, overrides), reporter, resume)
+        run_train(load_job(config, overrides), reporter, resume)
 
-    _run(run, log, debug)
+    run_command(run, log, debug)
 
 
 @app.command()
@@ -136,10 +125,10 @@ def plan(
     def run(reporter: Reporter) -> None:
         from jobs.plan import plan as run_plan
 
-        loaded = _load(config, overrides)
-        run_plan(loaded, _build_engine(loaded, engine), reporter, where, full)
+        loaded = load_job(config, overrides)
+        run_plan(loaded, build_engine_for(loaded, engine), reporter, where, full)
 
-    _run(run, log, debug)
+    run_command(run, log, debug)
 
 
 @app.command()
@@ -163,11 +152,11 @@ def score(
     def run(reporter: Reporter) -> None:
         from jobs.score import score as run_score
 
-        moment = _parse_time(logical_time) if logical_time else None
-        loaded = _load(config, overrides)
-        run_score(loaded, _build_engine(loaded, engine), reporter, where, moment, full)
+        moment = parse_time(logical_time) if logical_time else None
+        loaded = load_job(config, overrides)
+        run_score(loaded, build_engine_for(loaded, engine), reporter, where, moment, full)
 
-    _run(run, log, debug)
+    run_command(run, log, debug)
 
 
 @app.command()
@@ -188,10 +177,10 @@ def explain(
     def run(reporter: Reporter) -> None:
         from jobs.explain import explain as run_explain
 
-        loaded = _load(config, overrides)
-        run_explain(loaded, _build_engine(loaded, engine), reporter, key)
+        loaded = load_job(config, overrides)
+        run_explain(loaded, build_engine_for(loaded, engine), reporter, key)
 
-    _run(run, log, debug)
+    run_command(run, log, debug)
 
 
 @app.command()
@@ -211,10 +200,10 @@ def history(
     def run(reporter: Reporter) -> None:
         from jobs.history import history as run_history
 
-        loaded = _load(config, overrides)
-        run_history(loaded, _build_engine(loaded, engine), reporter, limit)
+        loaded = load_job(config, overrides)
+        run_history(loaded, build_engine_for(loaded, engine), reporter, limit)
 
-    _run(run, log, debug)
+    run_command(run, log, debug)
 
 
 @app.command()
@@ -233,7 +222,7 @@ def doctor(
         from jobs.doctor import run_checks
         from jobs.errors import SetupError
 
-        checks = run_checks(_load(config, overrides) if config else None)
+        checks = run_checks(load_job(config, overrides) if config else None)
         shown = [{"check": c.name, "ok": "yes" if c.ok else "NO", "detail": c.detail, "do": c.remedy} for c in checks]
         reporter.table("check", "What was found", shown)
         bad = [check for check in checks if not check.ok]
@@ -243,56 +232,7 @@ def doctor(
             )
         reporter.say("done", f"all {len(checks)} checks passed")
 
-    _run(run, log, debug)
-
-
-def _run(work: Callable[[Reporter], None], log: LogFormat | None, debug: bool) -> None:
-    """Run a command and end with the exit code of its error."""
-    from jobs.errors import SandtimerError, describe, exit_code
-    from jobs.events import build_reporter
-
-    reporter = build_reporter(log)
-    try:
-        work(reporter)
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        reporter.fail(SandtimerError("the command to finish", "an interruption", "run it again; the target is whole"))
-        raise typer.Exit(_INTERRUPTED) from None
-    except Exception as error:  # noqa: BLE001  nothing may end in a traceback
-        if debug:
-            import traceback
-
-            traceback.print_exc()
-        reporter.fail(describe(error))
-        raise typer.Exit(exit_code(error)) from None
-
-
-def _load(path: Path, overrides: list[str] | None) -> Config:
-    from jobs.config import load_config
-
-    return load_config(path, overrides or [])
-
-
-def _find_demo_config(path: Path) -> Path:
-    beside = Path(__file__).parents[1] / path
-    return beside if not path.exists() and path == DEMO_CONFIG and beside.exists() else path
-
-
-def _build_engine(config: Config, name: EngineName | None) -> Engine:
-    from jobs.engines import build_engine
-
-    return build_engine(config, name)
-
-
-def _parse_time(text: str) -> datetime:
-    from jobs.errors import ConfigError
-
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError as error:
-        example = "for example 2013-06-01T05:00:00Z"
-        raise ConfigError("--logical-time in ISO format", f"'{text}'", example) from error
+    run_command(run, log, debug)
 
 
 if __name__ == "__main__":
