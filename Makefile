@@ -72,7 +72,7 @@ bench-detection: setup ## Compare detection with PyOD's detectors: planted fault
 constraints: setup ## Pin the newest versions that fit pyproject.toml into constraints.txt
 	@{ head -n 1 constraints.txt; \
 	   $(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade --quiet \
-	     --no-header --no-annotate --no-emit-package sandtimer --no-emit-index-url --no-emit-find-links; \
+	     --no-header --no-annotate --no-emit-package sandtimer; \
 	 } > $(VENV)/constraints.txt
 	@mv $(VENV)/constraints.txt constraints.txt
 

@@ -23,7 +23,7 @@ from jobs.engines.base import Engine, LogEntry, TableState
 from jobs.errors import ConfigError
 from jobs.events import Reporter
 from jobs.models import find_model
-from jobs.plan import source_ref, target_ref
+from jobs.plan import describe_target, source_ref
 from jobs.predicate import Predicate, combine, equals, resolve_column
 
 # Engines agree to this, relative.
@@ -55,7 +55,7 @@ def explain(config: Config, engine: Engine, reporter: Reporter, key: Sequence[st
     """
     source = engine.describe(source_ref(config))
     where = _parse_key(key, source)
-    found = _find_scored(config, engine, where)
+    found = _find_scored(describe_target(config, engine, source), engine, where)
     model = find_model(config.bundle.path, found.model_id) if found else None
     bundle = model or vm.load(config.bundle.path)
     source, row = _read_then(engine, source, found, where, bundle)
@@ -78,11 +78,10 @@ def explain(config: Config, engine: Engine, reporter: Reporter, key: Sequence[st
     )
 
 
-def _find_scored(config: Config, engine: Engine, where: Predicate) -> Scored | None:
+def _find_scored(target: TableState | None, engine: Engine, where: Predicate) -> Scored | None:
     """The row in the scored table; None where it is not there, or not findable by these columns."""
-    if not engine.exists(target_ref(config)):
+    if target is None:
         return None
-    target = engine.describe(target_ref(config))
     known = {name.lower() for name in target.schema.names}
     wanted = ["anomaly_score", "model_id", "scored_at"]
     if not {name.lower() for name in (*where.columns, *wanted)} <= known:

@@ -77,21 +77,13 @@ def make_plan(
     bundle.check_schema(source.schema)
     carried = choose_carried(config, source)
     schema = _output_schema(source, carried)
-    target = _describe_target(config, engine, source)
+    target = describe_target(config, engine, source)
     if asked:
         _check_scope(asked, carried, config)
     if target:
         _check_target(target, source, config)
     increment = _choose_increment(config, engine, source, target, asked, full)
-    whole = increment.action == "replace" and increment.scope is None
-    if target and not whole:
-        changed = _retyped(target, schema)
-        if changed and asked:
-            raise _other_columns(target, changed)
-        if changed:
-            increment = Increment("replace", f"everything: {changed}", increment.since)
-        else:
-            schema = _extend(target.schema, schema)
+    increment, schema = _fit_columns(increment, schema, target, asked)
     route, reason = engine.choose_route(source, config.score.route)
     made = ScorePlan(
         engine=engine.name,
@@ -116,7 +108,8 @@ def make_plan(
     return made if made.action == "nothing" else replace(made, work=engine.measure(made))
 
 
-def _describe_target(config: Config, engine: Engine, source: TableState) -> TableState | None:
+def describe_target(config: Config, engine: Engine, source: TableState) -> TableState | None:
+    """The scored table; None where it is not there yet."""
     if config.score.mode == "in_place":
         return source
     return engine.describe(target_ref(config)) if engine.exists(target_ref(config)) else None
@@ -237,17 +230,23 @@ def _retyped(target: TableState, schema: pa.Schema) -> str:
     return "; ".join(f"{field.name}: {there[field.name]} there, {field.type} now" for field in changed)
 
 
-def _other_columns(target: TableState, changed: str) -> DataError:
-    return DataError(
-        f"{target.ref.name} with the columns that this run writes",
-        changed,
-        "score the whole table once, with --full",
-    )
-
-
-def _extend(there: pa.Schema, wanted: pa.Schema) -> pa.Schema:
-    """The target's columns as they are, then the new ones."""
-    return pa.schema([*there, *(field for field in wanted if field.name not in there.names)])
+def _fit_columns(
+    increment: Increment, schema: pa.Schema, target: TableState | None, asked: Predicate | None
+) -> tuple[Increment, pa.Schema]:
+    """Where rows stay, the target's columns as they are and then the new ones; everything where one is retyped."""
+    if target is None or (increment.action == "replace" and increment.scope is None):
+        return increment, schema
+    changed = _retyped(target, schema)
+    if changed and asked:
+        raise DataError(
+            f"{target.ref.name} with the columns that this run writes",
+            changed,
+            "score the whole table once, with --full",
+        )
+    if changed:
+        return Increment("replace", f"everything: {changed}", increment.since), schema
+    there = target.schema
+    return increment, pa.schema([*there, *(field for field in schema if field.name not in there.names)])
 
 
 def _describe(made: ScorePlan, bundle: Bundle) -> dict[str, Field]:

@@ -16,7 +16,7 @@ from deltalake.transaction import AddAction, RemoveAction, create_table_with_add
 
 from jobs.delta.files import Layout, serialise_partition
 from jobs.delta.reading import prune_files
-from jobs.delta.snapshot import DataFile, Snapshot, first_line, open_snapshot
+from jobs.delta.snapshot import DataFile, Snapshot, first_line, open_snapshot, open_table
 from jobs.delta.statistics import creation_properties
 from jobs.delta.storage import TableRef
 from jobs.errors import ConflictError
@@ -209,7 +209,7 @@ def add_columns(planned: Snapshot, change: Change) -> Snapshot:
     missing = [field for field in change.layout.schema if field.name not in planned.schema.names]
     if not missing:
         return planned
-    table = DeltaTable(planned.ref.uri, version=planned.version, storage_options=dict(planned.ref.storage_options))
+    table = open_table(planned.ref, planned.version)
     try:
         table.alter.add_columns(
             list(Schema.from_arrow(pa.schema(missing)).fields), commit_properties=CommitProperties(max_commit_retries=0)
@@ -234,8 +234,7 @@ def _check_untouched(planned: Snapshot, latest: Snapshot, change: Change) -> Non
 
 def _transaction_version(snapshot: Snapshot, change: Change) -> int | None:
     app = change.transaction[0] if change.transaction else ""
-    table = DeltaTable(snapshot.ref.uri, version=snapshot.version, storage_options=dict(snapshot.ref.storage_options))
-    version = table.transaction_version(app)
+    version = open_table(snapshot.ref, snapshot.version).transaction_version(app)
     return None if version is None else int(version)
 
 

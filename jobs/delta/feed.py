@@ -16,7 +16,7 @@ from jobs.delta.storage import TableRef
 from vae_model.errors import DataError
 
 CHANGE_TYPE, COMMIT_VERSION = "_change_type", "_commit_version"
-_INSERTS = ("insert", "update_postimage")
+INSERTS = ("insert", "update_postimage")
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,7 @@ def net_change(feed: pa.Table, keys: Sequence[str], schema: pa.Schema, name: str
     columns = [_cast(feed, field) for field in schema]
     rows = pa.Table.from_arrays(columns, schema=schema)
     is_insert = (
-        pc.is_in(feed[CHANGE_TYPE].cast(pa.string()), pa.array(_INSERTS))
-        .combine_chunks()
-        .to_numpy(zero_copy_only=False)
+        pc.is_in(feed[CHANGE_TYPE].cast(pa.string()), pa.array(INSERTS)).combine_chunks().to_numpy(zero_copy_only=False)
     )
     moment = 2 * feed[COMMIT_VERSION].to_numpy() + is_insert
     _check_no_null(rows, keys, name)
@@ -66,7 +64,7 @@ def net_change(feed: pa.Table, keys: Sequence[str], schema: pa.Schema, name: str
     same_key = _equals_next(rows, keys)
     twice = np.flatnonzero(same_key & (moment[1:] == moment[:-1]) & (moment[1:] % 2 == 1))
     if len(twice):
-        raise _bad_key(keys, name, f"two rows with {_show(rows, keys, int(twice[0]))}")
+        raise bad_key(keys, name, f"two rows with {_show(rows, keys, int(twice[0]))}")
     last = np.flatnonzero(np.append(~same_key, True)) if len(moment) else np.zeros(0, np.int64)
     return NetChange(
         rows=rows.take(pa.array(last[moment[last] % 2 == 1])),
@@ -92,7 +90,7 @@ def _cast(feed: pa.Table, field: pa.Field) -> pa.ChunkedArray:
 def _check_no_null(rows: pa.Table, keys: Sequence[str], name: str) -> None:
     for key in keys:
         if rows[key].null_count:
-            raise _bad_key(keys, name, f"{rows[key].null_count:,} changed rows where {key} is NULL")
+            raise bad_key(keys, name, f"{rows[key].null_count:,} changed rows where {key} is NULL")
 
 
 def _equals_next(rows: pa.Table, keys: Sequence[str]) -> npt.NDArray[np.bool_]:
@@ -104,7 +102,8 @@ def _equals_next(rows: pa.Table, keys: Sequence[str]) -> npt.NDArray[np.bool_]:
     return equal
 
 
-def _bad_key(keys: Sequence[str], name: str, found: str) -> DataError:
+def bad_key(keys: Sequence[str], name: str, found: str) -> DataError:
+    """The error for keys that do not name rows."""
     return DataError(
         f"source.key ({', '.join(keys)}) to name one row each in {name}",
         found,

@@ -23,7 +23,7 @@ from jobs.delta.statistics import creation_properties
 from jobs.delta.storage import TableRef
 from jobs.engines.base import Lineage, LogEntry, Route, ScorePlan, ScoreResult, ScoringOptions, TableState, Work
 from jobs.engines.spark_errors import FAILURES, explain_failure, is_missing_table
-from jobs.engines.spark_merge import ALIVE, add_columns_statement, merge_statement, net_change, quote
+from jobs.engines.spark_merge import ALIVE, add_columns_statement, check_keys, merge_statement, net_change, quote
 from jobs.errors import ConfigError, ConflictError
 from jobs.events import Advance
 from jobs.predicate import Predicate
@@ -118,8 +118,9 @@ class SparkEngine:
         """See `Engine`."""
         with _explaining(plan.source.ref):
             if plan.action == "merge":
-                changes = self._net_change(plan)
-                rows, replaced = changes.where(ALIVE).count(), changes.count()
+                check_keys(self._changes(plan), plan.keys, plan.source.ref.name)
+                counts = {row[ALIVE]: row["count"] for row in self._net_change(plan).groupBy(ALIVE).count().collect()}
+                rows, replaced = counts.get(True, 0), sum(counts.values())
             else:
                 rows = self._rows(plan).count()
                 scope_counts = plan.target is not None and plan.action == "replace"
@@ -176,7 +177,10 @@ class SparkEngine:
 
     def _net_change(self, plan: ScorePlan) -> DataFrame:
         matches = _condition(plan.read, plan.source) if plan.read else None
-        return net_change(self._feed(plan.source, plan.since or 0), plan.keys, matches, plan.source.ref.name)
+        return net_change(self._changes(plan), plan.keys, matches)
+
+    def _changes(self, plan: ScorePlan) -> DataFrame:
+        return self._feed(plan.source, plan.since or 0)
 
     def _feed(self, table: TableState, since: int) -> DataFrame:
         reader = self._session.read.format("delta").option("readChangeFeed", "true")
@@ -259,7 +263,7 @@ class SparkEngine:
     def _check_rows(self, plan: ScorePlan, version: int) -> int:
         after = TableState(plan.target_ref, version, "", plan.schema, plan.source.partition_columns)
         if plan.action == "merge":
-            touched = self._net_change(plan).select(*map(_column, plan.keys))
+            touched = self._changes(plan).select(*map(_column, plan.keys))
             there = self._read(after, None).join(touched, list(plan.keys), "left_semi")
             rows, expected = there.count(), plan.work.rows
         elif plan.in_place or (plan.action == "append" and plan.target):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -10,32 +11,26 @@ from pyspark.sql import Window
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_type
 
-from vae_model.errors import DataError
+from jobs.delta.feed import CHANGE_TYPE, COMMIT_VERSION, INSERTS, bad_key
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import DataFrame
 
 ALIVE = "__sandtimer_alive"
 _CHANGES = "__sandtimer_changes"
-_INSERTS = ("insert", "update_postimage")
 
 
-def net_change(feed: DataFrame, keys: Sequence[str], matches: str | None, name: str) -> DataFrame:
-    """One row for each key that changed, as it is now; `ALIVE` says whether it is there and matches.
-
-    Raises:
-        DataError: a key that is NULL, or that two rows have at once.
-    """
+def net_change(feed: DataFrame, keys: Sequence[str], matches: str | None) -> DataFrame:
+    """One row for each key that changed, as it is now; `ALIVE` says whether it is there and matches."""
     by_key = [F.col(quote(key)) for key in keys]
-    is_insert = F.col("_change_type").isin(*_INSERTS)
-    _check_keys(feed, by_key, is_insert, keys, name)
-    last_first = Window.partitionBy(*by_key).orderBy(F.col("_commit_version").desc(), is_insert.desc())
+    is_insert = F.col(CHANGE_TYPE).isin(*INSERTS)
+    last_first = Window.partitionBy(*by_key).orderBy(F.col(COMMIT_VERSION).desc(), is_insert.desc())
     condition = F.coalesce(F.expr(matches), F.lit(False)) if matches else F.lit(True)
     return (
         feed.withColumn("__sandtimer_rank", F.row_number().over(last_first))
         .where("__sandtimer_rank = 1")
         .withColumn(ALIVE, is_insert & condition)
-        .drop("__sandtimer_rank", "_change_type", "_commit_version", "_commit_timestamp")
+        .drop("__sandtimer_rank", CHANGE_TYPE, COMMIT_VERSION, "_commit_timestamp")
     )
 
 
@@ -65,16 +60,18 @@ def quote(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
-def _check_keys(feed: DataFrame, by_key: Sequence[Column], is_insert: Column, keys: Sequence[str], name: str) -> None:
-    is_null = F.lit(False)
-    for column in by_key:
-        is_null = is_null | column.isNull()
+def check_keys(feed: DataFrame, keys: Sequence[str], name: str) -> None:
+    """Refuse keys that do not name the rows of a feed.
+
+    Raises:
+        DataError: a key that is NULL, or that two rows have at once.
+    """
+    by_key = [F.col(quote(key)) for key in keys]
+    is_null = reduce(lambda a, b: a | b, (column.isNull() for column in by_key))
     nulls = feed.where(is_null).count()
-    twice = feed.where(is_insert).groupBy(*by_key, "_commit_version").count().where("count > 1").limit(1).collect()
-    if nulls or twice:
-        shown = ", ".join(f"{key} = {twice[0][key]}" for key in keys) if twice else ""
-        raise DataError(
-            f"source.key ({', '.join(keys)}) to name one row each in {name}",
-            f"{nulls:,} changed rows where it is NULL" if nulls else f"two rows with {shown}",
-            "correct the table or source.key, or set score.mode to replace",
-        )
+    if nulls:
+        raise bad_key(keys, name, f"{nulls:,} changed rows where it is NULL")
+    inserted = feed.where(F.col(CHANGE_TYPE).isin(*INSERTS))
+    twice = inserted.groupBy(*by_key, COMMIT_VERSION).count().where("count > 1").limit(1).collect()
+    if twice:
+        raise bad_key(keys, name, f"two rows with {', '.join(f'{key} = {twice[0][key]}' for key in keys)}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -28,6 +28,9 @@ MANY_FILES: Final = 16
 SMALL_BYTES: Final = 16 * 2**20
 # Rows that are scored at once: below it the network's fixed costs show, far above it its caches overflow.
 SCORE_ROWS: Final = 32_768
+
+
+Columns: TypeAlias = dict[str, pa.Array]
 
 
 @dataclass(frozen=True)
@@ -93,18 +96,16 @@ def needed_columns(source: pa.Schema, scorer: Scorer, target: pa.Schema) -> list
 
 def score_rows(rows: Iterable[pa.RecordBatch], scorer: Scorer, target: Target, advance: Advance) -> TaskResult:
     """Score rows into new target files; columns of the target that the rows lack are NULL."""
-    writer, schema = TableWriter(target.filesystem, target.layout), target.layout.schema
-    try:
+    scored = 0
+
+    def attach_scores() -> Iterator[Columns]:
+        nonlocal scored
         for batch in coalesce(rows, SCORE_ROWS):
-            scores = scorer.score_batch(batch)
-            found = dict(zip(batch.schema.names, batch.columns, strict=True))
-            found |= dict(zip(scores.schema.names, scores.columns, strict=True))
-            writer.write(_arrange(found, batch.num_rows, schema))
+            yield _columns(batch) | _columns(scorer.score_batch(batch))
+            scored += batch.num_rows
             advance(batch.num_rows)
-        return TaskResult(tuple(writer.close()), scored_rows=writer.rows)
-    except BaseException:
-        writer.abort()
-        raise
+
+    return TaskResult(_write_files(attach_scores(), target), scored_rows=scored)
 
 
 def coalesce(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
@@ -134,9 +135,10 @@ def keep_other_keys(snapshot: Snapshot, file: DataFile, touched: pa.Table, targe
     return _rewrite(file, replaced, (batch.filter(pa.array(~has_keys(batch, touched))) for batch in rows), target)
 
 
-def find_small_files(there: Snapshot, partitions: Iterable[PartitionKey]) -> list[tuple[DataFile, ...]]:
-    """Small files of the partitions that get more of them, where there are many: nightly appends leave one each."""
-    wanted = set(partitions)
+def find_small_files(there: Snapshot, read: Iterable[DataFile]) -> list[tuple[DataFile, ...]]:
+    """Small files of the partitions that get the rows of the files `read`, where there are many: nightly appends leave
+    one each."""
+    wanted = set(map(_partition_key, read))
     small: dict[PartitionKey, list[DataFile]] = defaultdict(list)
     for file in there.files:
         if file.size_bytes < SMALL_BYTES and file.removable:
@@ -147,15 +149,8 @@ def find_small_files(there: Snapshot, partitions: Iterable[PartitionKey]) -> lis
 def compact_files(snapshot: Snapshot, files: Sequence[DataFile], target: Target) -> TaskResult:
     """Move the rows of small target files into larger ones; no row changes."""
     batches = (batch for file in files for batch in read_file(snapshot, file, snapshot.schema.names))
-    writer, schema = TableWriter(target.filesystem, target.layout), target.layout.schema
-    try:
-        for batch in coalesce(batches, SCORE_ROWS):
-            writer.write(_arrange(dict(zip(batch.schema.names, batch.columns, strict=True)), batch.num_rows, schema))
-        adds = [replace(add, data_change=False) for add in writer.close()]
-        return TaskResult(tuple(adds), compacted=tuple(files))
-    except BaseException:
-        writer.abort()
-        raise
+    adds = _write_files(map(_columns, coalesce(batches, SCORE_ROWS)), target)
+    return TaskResult(tuple(replace(add, data_change=False) for add in adds), compacted=tuple(files))
 
 
 def _partition_key(file: DataFile) -> PartitionKey:
@@ -167,21 +162,26 @@ def _rewrite(file: DataFile, replaced: int, kept: Iterable[pa.RecordBatch], targ
         return TaskResult(())
     if replaced == file.rows:
         return TaskResult((), (file,))
+    return TaskResult(_write_files(map(_columns, kept), target), (file,))
+
+
+def _columns(batch: pa.RecordBatch) -> Columns:
+    return dict(zip(batch.schema.names, batch.columns, strict=True))
+
+
+def _write_files(batches: Iterable[Columns], target: Target) -> tuple[AddAction, ...]:
+    """Write rows, given as columns by name, into new target files; columns of the target that are not there are NULL.
+    On failure the files are removed again."""
     writer, schema = TableWriter(target.filesystem, target.layout), target.layout.schema
     try:
-        for batch in kept:
-            found = dict(zip(batch.schema.names, batch.columns, strict=True))
-            writer.write(_arrange(found, batch.num_rows, schema))
-        return TaskResult(tuple(writer.close()), (file,))
+        for columns in batches:
+            rows = len(next(iter(columns.values())))
+            arrays = [columns[f.name] if f.name in columns else pa.nulls(rows, f.type) for f in schema]
+            writer.write(pa.RecordBatch.from_arrays(arrays, schema=schema))
+        return tuple(writer.close())
     except BaseException:
         writer.abort()
         raise
-
-
-def _arrange(columns: Mapping[str, pa.Array], rows: int, schema: pa.Schema) -> pa.RecordBatch:
-    """A batch of exactly that schema; columns that are not there are NULL."""
-    arrays = [columns[field.name] if field.name in columns else pa.nulls(rows, field.type) for field in schema]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _split_partition(files: Sequence[DataFile], snapshot: Snapshot, task_bytes: int) -> Iterator[tuple[Part, ...]]:
