@@ -84,11 +84,10 @@ def make_plan(
         _check_target(target, source, config)
     increment = _choose_increment(config, engine, source, target, asked, full)
     increment, schema = _fit_columns(increment, schema, target, asked)
-    route, reason = engine.choose_route(source, config.score.route)
     made = ScorePlan(
         engine=engine.name,
-        route=route,
-        reason=reason,
+        route="files",
+        reason="",
         source=source,
         target=target,
         target_ref=target_ref(config),
@@ -105,6 +104,8 @@ def make_plan(
         watermark=None if asked else source.version,
         serial=_next_serial(target, increment),
     )
+    route, reason = engine.choose_route(made, config.score.route)
+    made = replace(made, route=route, reason=reason)
     return made if made.action == "nothing" else replace(made, work=engine.measure(made))
 
 

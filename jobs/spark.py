@@ -124,11 +124,16 @@ def write_archive() -> str:
     return str(path)
 
 
+def send_scorer(bundle: Bundle, spec: ScorerSpec, spark: SparkSession) -> RemoteScorer:
+    """A scorer for this session's workers, which get our packages as well."""
+    ship_packages(spark)
+    return RemoteScorer(spec, carry(spark, bundle.to_bytes()))
+
+
 def _score_function(bundle: Bundle, spec: ScorerSpec, spark: SparkSession) -> Callable[..., Column]:
     from pyspark.sql.functions import arrow_udf  # type: ignore[attr-defined]
 
-    remote = RemoteScorer(spec, _carry(spark, bundle.to_bytes()))
-    ship_packages(spark)
+    remote = send_scorer(bundle, spec, spark)
 
     def score(*arrays: pa.Array) -> pa.Array:
         return remote.score_arrays(arrays)
@@ -137,7 +142,8 @@ def _score_function(bundle: Bundle, spec: ScorerSpec, spark: SparkSession) -> Ca
     return udf
 
 
-def _carry(spark: SparkSession, data: bytes) -> Callable[[], bytes]:
+def carry(spark: SparkSession, data: bytes) -> Callable[[], bytes]:
+    """A function that returns the bytes on any worker: by broadcast, or with the closure under Spark Connect."""
     if is_connect(spark):
         return lambda: data
     broadcast = spark.sparkContext.broadcast(data)

@@ -14,9 +14,10 @@ from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
-from jobs.delta.files import Layout, serialise_partition
-from jobs.delta.reading import prune_files
-from jobs.delta.snapshot import DataFile, Snapshot, first_line, open_snapshot, open_table
+from jobs.delta.datafile import DataFile, Snapshot, first_line
+from jobs.delta.files import Layout, NewFile, serialise_partition
+from jobs.delta.pruning import prune_files
+from jobs.delta.snapshot import open_snapshot, open_table
 from jobs.delta.statistics import creation_properties
 from jobs.delta.storage import TableRef
 from jobs.errors import ConflictError
@@ -44,7 +45,7 @@ class Change:
     """
 
     layout: Layout
-    adds: Sequence[AddAction]
+    adds: Sequence[NewFile]
     removes: Sequence[DataFile]
     scope: Predicate | None
     lineage: Mapping[str, str | int | None]
@@ -109,7 +110,7 @@ def create_table(ref: TableRef, change: Change) -> int:
         create_table_with_add_actions(
             ref.uri,
             Schema.from_arrow(change.layout.schema),
-            list(change.adds),
+            list(map(_add, change.adds)),
             mode="error",
             partition_by=list(change.layout.partition_columns),
             configuration=creation_properties(
@@ -165,7 +166,7 @@ def _commit_at(current: Snapshot, change: Change) -> None:
     removes = [] if evolves else [_remove(file, data_change=True) for file in change.removes]
     removes += [_remove(file, data_change=False) for file in change.compacted]
     table.create_write_transaction(
-        [*change.adds, *removes],
+        [*map(_add, change.adds), *removes],
         "overwrite" if evolves else "append",
         Schema.from_arrow(change.layout.schema),
         list(change.layout.partition_columns),
@@ -185,6 +186,10 @@ def _find_commit(ref: TableRef, change: Change) -> int | None:
 
 def _user_metadata(change: Change) -> str:
     return json.dumps(dict(change.lineage), sort_keys=True)
+
+
+def _add(file: NewFile) -> AddAction:
+    return AddAction(file.path, file.size_bytes, dict(file.partition), file.modified_ms, file.is_new_data, file.stats)
 
 
 def _remove(file: DataFile, data_change: bool) -> RemoveAction:

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake.exceptions import DeltaError
 
-from jobs.delta.snapshot import first_line, open_table
+from jobs.delta.datafile import first_line
+from jobs.delta.snapshot import open_table
 from jobs.delta.storage import TableRef
 from vae_model.errors import DataError
 
@@ -70,15 +71,6 @@ def net_change(feed: pa.Table, keys: Sequence[str], schema: pa.Schema, name: str
         rows=rows.take(pa.array(last[moment[last] % 2 == 1])),
         touched=rows.select(list(keys)).take(pa.array(last)),
     )
-
-
-def has_keys(batch: pa.RecordBatch | pa.Table, touched: pa.Table) -> npt.NDArray[np.bool_]:
-    """[n] whether a row's key is among those touched; a NULL in a key never is."""
-    found = np.zeros(batch.num_rows, np.bool_)
-    numbered = pa.table({**{name: batch.column(name) for name in touched.column_names}, "\0row": range(batch.num_rows)})
-    matches = numbered.join(touched, keys=touched.column_names, join_type="left semi", use_threads=False)
-    found[matches["\0row"].to_numpy()] = True
-    return found
 
 
 def _cast(feed: pa.Table, field: pa.Field) -> pa.ChunkedArray:

@@ -1,5 +1,5 @@
-"""Writes rows as the Parquet files of a Delta table: partition folders, files of a sensible size, and the add action of
-each. A file that no commit mentions is invisible to every reader, so a writer that dies leaves the table as it was."""
+"""Writes rows as the Parquet files of a Delta table: partition folders, files of a sensible size, and what a commit
+says of each. A file that no commit mentions is invisible: a writer that dies leaves the table as it was."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import itertools
 import math
 import time
 import uuid
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -19,7 +20,6 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pyarrow.types as pt
-from deltalake.transaction import AddAction
 
 from jobs.delta.statistics import choose_columns, summarise
 
@@ -34,6 +34,25 @@ _NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"
 _ESCAPED = frozenset("\"#%'*/:=?\\\x7f{}[]^ ")
 
 PartitionKey: TypeAlias = tuple[str | None, ...]
+
+
+@dataclass(frozen=True)
+class NewFile:
+    """A Parquet file that a commit can add.
+
+    Attributes:
+        partition: serialised value of each partition column.
+        modified_ms: milliseconds since 1970.
+        stats: Delta's statistics, JSON.
+        is_new_data: whether its rows are new; not where they only moved here from other files of the table.
+    """
+
+    path: str
+    size_bytes: int
+    partition: Mapping[str, str | None]
+    modified_ms: int
+    stats: str
+    is_new_data: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,7 +87,7 @@ class TableWriter:
     def __init__(self, filesystem: pafs.FileSystem, layout: Layout) -> None:
         self._filesystem, self._layout = filesystem, layout
         self._open: dict[PartitionKey, _FileWriter] = {}
-        self._done: list[AddAction] = []
+        self._done: list[NewFile] = []
         self._paths: list[str] = []
         self.rows = 0
 
@@ -84,8 +103,8 @@ class TableWriter:
             self._finish(next(iter(self._open)))
         self.rows += batch.num_rows
 
-    def close(self) -> list[AddAction]:
-        """Finish all files; their add actions."""
+    def close(self) -> list[NewFile]:
+        """Finish all files."""
         for key in list(self._open):
             self._finish(key)
         return self._done
@@ -141,18 +160,17 @@ class _FileWriter:
         if self._pending_rows >= ROW_GROUP_ROWS or self.pending_bytes >= ROW_GROUP_BYTES:
             self._flush()
 
-    def close(self) -> AddAction:
+    def close(self) -> NewFile:
         self._flush()
         self._writer.close()
         size = int(self._sink.tell())
         self._sink.close()
         metadata = self._writer.writer.metadata
-        return AddAction(
+        return NewFile(
             path=self.path,
-            size=size,
-            partition_values=dict(zip(self._layout.partition_columns, self._key, strict=True)),
-            modification_time=int(time.time() * 1000),
-            data_change=True,
+            size_bytes=size,
+            partition=dict(zip(self._layout.partition_columns, self._key, strict=True)),
+            modified_ms=int(time.time() * 1000),
             stats=summarise(metadata, self._layout.file_schema, self._columns, self._nulls, self._nan),
         )
 
@@ -227,7 +245,7 @@ def partition_folder(columns: tuple[str, ...], key: PartitionKey) -> str:
     )
 
 
-def delete_files(filesystem: pafs.FileSystem, paths: list[str]) -> None:
+def delete_files(filesystem: pafs.FileSystem, paths: Iterable[str]) -> None:
     """Best effort: a file that stays is an orphan, which no reader looks at."""
     for path in paths:
         with suppress(OSError):

@@ -5,28 +5,34 @@ timestamps before 1678 and after 2262, and refuses tables with widened types."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
-from deltalake.exceptions import DeltaError
 
-from jobs.delta.snapshot import DataFile, Snapshot, first_line
-from jobs.predicate import Predicate
+from jobs.delta.datafile import DataFile, Snapshot, first_line
 from vae_model.errors import DataError
 
 BATCH_ROWS: Final = 65_536
 # Spark still writes timestamps as INT96; read as nanoseconds they would overflow outside 1678 to 2262.
 _PARQUET = pads.ParquetFileFormat(read_options=pads.ParquetReadOptions(coerce_int96_timestamp_unit="us"))
-_INDEX = "\0index"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Which rows to read: an expression over the table's columns, and the names of those that it uses."""
+
+    expression: pc.Expression
+    columns: tuple[str, ...]
 
 
 def read_file(
     snapshot: Snapshot,
     file: DataFile,
     columns: Sequence[str],
-    predicate: Predicate | None = None,
+    condition: Condition | None = None,
     row_groups: Sequence[int] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Stream the live rows of one file that match, `columns` in that order; batches may be empty.
@@ -35,27 +41,26 @@ def read_file(
         snapshot: the version that the file belongs to.
         file: one of its files.
         columns: names in the table's schema.
-        predicate: rows where it is false or NULL are left out.
+        condition: rows where it is false or NULL are left out.
         row_groups: read only these; not for files with a deletion vector.
 
     Raises:
-        DataError: the file is missing or corrupt, or the predicate cannot be computed (a division by zero).
+        DataError: the file is missing or corrupt, or the condition cannot be computed (a division by zero).
     """
     wanted = pa.schema([snapshot.schema.field(name) for name in columns])
-    condition = predicate.to_pyarrow(snapshot.schema) if predicate else None
     pushed = condition if file.live is None and not snapshot.is_mapped else None
     needed = list(columns)
-    if predicate and pushed is None:
-        needed += [name for name in predicate.check_columns(snapshot.schema, snapshot.ref.name) if name not in needed]
+    if condition and pushed is None:
+        needed += [name for name in condition.columns if name not in needed]
     try:
         offset = 0
-        for batch in _scan(snapshot, file, needed, pushed, row_groups):
+        for batch in _scan(snapshot, file, needed, pushed.expression if pushed else None, row_groups):
             live = batch if file.live is None else batch.filter(_mask(file.live, offset, batch.num_rows))
             offset += batch.num_rows
-            if predicate and pushed is None:
-                live = live.filter(condition)
+            if condition and pushed is None:
+                live = live.filter(condition.expression)
             yield pa.RecordBatch.from_arrays(live.columns[: len(columns)], schema=wanted)
-    except (pa.ArrowException, OSError, DeltaError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise DataError(
             f"readable rows in {file.path} of {snapshot.ref.name}",
             first_line(error),
@@ -63,29 +68,9 @@ def read_file(
         ) from error
 
 
-def count_rows(snapshot: Snapshot, files: Sequence[DataFile], predicate: Predicate | None) -> int:
-    """Rows of the files that match; from the log alone where the predicate decides whole partitions."""
-    if predicate is None or predicate.partition_only(snapshot.partition_columns):
-        return sum(file.rows for file in files)
-    columns = predicate.check_columns(snapshot.schema, snapshot.ref.name)
-    return sum(batch.num_rows for file in files for batch in read_file(snapshot, file, columns[:1], predicate))
-
-
-def prune_files(snapshot: Snapshot, predicate: Predicate | None) -> tuple[DataFile, ...]:
-    """The files whose partition values let a row match."""
-    narrowed = predicate.restricted_to(snapshot.partition_columns) if predicate else None
-    if narrowed is None or not snapshot.files:
-        return snapshot.files
-    schema = pa.schema([snapshot.schema.field(name) for name in snapshot.partition_columns])
-    columns = [
-        pa.array([file.partition[field.name].as_py() for file in snapshot.files], field.type) for field in schema
-    ]
-    table = pa.Table.from_arrays([*columns, pa.array(range(len(snapshot.files)))], names=[*schema.names, _INDEX])
-    try:
-        kept = table.filter(narrowed.to_pyarrow(schema))
-    except pa.ArrowException as error:
-        raise DataError(f"a condition that can be computed: {predicate}", first_line(error), "correct it") from error
-    return tuple(snapshot.files[i] for i in kept.column(_INDEX).to_pylist())
+def count_matching(snapshot: Snapshot, file: DataFile, condition: Condition) -> int:
+    """Live rows of one file that match."""
+    return sum(batch.num_rows for batch in read_file(snapshot, file, condition.columns[:1], condition))
 
 
 def _scan(

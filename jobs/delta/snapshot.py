@@ -3,8 +3,7 @@ features that a reader or writer of it must know."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from urllib.parse import quote, unquote
 
 import pyarrow as pa
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
+from jobs.delta.datafile import DataFile, Snapshot, first_line
 from jobs.delta.mapping import MAPPING_MODE, plain_schema, to_physical
 from jobs.delta.storage import TableRef, open_filesystem
 from vae_model.errors import DataError
@@ -24,56 +24,6 @@ _USE_SPARK = "use --engine spark, which reads it with Delta's own reader"
 # What deltalake leaves as it is when it writes a path into the log.
 _PLAIN_IN_PATHS = "!$&'()+,-./:;=@~"
 _ACTION_COLUMNS = ("path", "size_bytes", "num_records")
-
-
-@dataclass(frozen=True)
-class DataFile:
-    """One Parquet file of a table.
-
-    Attributes:
-        path: relative to the table's folder.
-        rows: live rows, without those that a deletion vector hides.
-        partition: typed value of each partition column, NULLs included.
-        live: False where a deletion vector hides the row; None without one.
-        removable: whether deltalake would spell the path as the log does; a removal spelt otherwise removes nothing.
-    """
-
-    path: str
-    size_bytes: int
-    rows: int
-    partition: Mapping[str, pa.Scalar]
-    live: pa.BooleanArray | None = field(default=None, repr=False)
-    removable: bool = True
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """One version of a Delta table.
-
-    Attributes:
-        schema: plain Arrow types under the table's own column names, partition columns included.
-        physical: the schema of the Parquet files; differs from `schema` by names where columns are mapped.
-        writer_features: what a writer must know, by the Delta protocol's names.
-    """
-
-    ref: TableRef
-    version: int
-    table_id: str
-    schema: pa.Schema
-    physical: pa.Schema
-    partition_columns: tuple[str, ...]
-    files: tuple[DataFile, ...]
-    writer_features: frozenset[str]
-    filesystem: pafs.FileSystem = field(repr=False)
-
-    @property
-    def rows(self) -> int:
-        return sum(file.rows for file in self.files)
-
-    @property
-    def is_mapped(self) -> bool:
-        """Whether the files' columns have other names than the table's."""
-        return bool(self.physical.names != self.schema.names)
 
 
 def open_table(ref: TableRef, version: int | None = None) -> DeltaTable:
@@ -128,7 +78,6 @@ def open_snapshot(ref: TableRef, version: int | None = None) -> Snapshot:
         partition_columns=tuple(metadata.partition_columns),
         files=tuple(_list_files(table, ref, filesystem, plain_schema(logical))),
         writer_features=_writer_features(table),
-        filesystem=filesystem,
     )
 
 
@@ -191,8 +140,3 @@ def _writer_features(table: DeltaTable) -> frozenset[str]:
     if '"delta.identity.' in table.schema().to_json():
         features.add("identityColumns")
     return frozenset(features)
-
-
-def first_line(error: BaseException) -> str:
-    """An error of another library in one line."""
-    return f"{error.__class__.__name__}: {(str(error).strip() or 'no details').splitlines()[0][:300]}"

@@ -10,7 +10,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pyarrow.fs as pafs
-from deltalake.fs import DeltaStorageHandler
 
 from jobs.errors import ConfigError
 
@@ -61,6 +60,8 @@ class TableRef:
 def open_filesystem(uri: str, storage_options: Mapping[str, str]) -> pafs.FileSystem:
     """A pyarrow file system whose root is the table's folder; local files take no detour through deltalake."""
     if "://" in uri:
+        from deltalake.fs import DeltaStorageHandler
+
         return pafs.PyFileSystem(DeltaStorageHandler(uri, dict(storage_options)))
     return pafs.SubTreeFileSystem(uri, pafs.LocalFileSystem())
 

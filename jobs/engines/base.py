@@ -159,11 +159,11 @@ class Engine(Protocol):
     def exists(self, ref: TableRef) -> bool:
         """Whether the table is there."""
 
-    def choose_route(self, source: TableState, wanted: Literal["auto", "files", "dataframe"]) -> tuple[Route, str]:
-        """The route of a run and why.
+    def choose_route(self, plan: ScorePlan, wanted: Literal["auto", "files", "dataframe"]) -> tuple[Route, str]:
+        """The route of a run and why; the plan's own is not looked at.
 
         Raises:
-            ConfigError: the wanted route is not this engine's.
+            ConfigError: this engine cannot take the wanted route in this run.
         """
 
     def count(self, table: TableState, where: Predicate | None) -> int:

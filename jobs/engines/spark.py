@@ -1,5 +1,6 @@
-"""The Spark engine, route `dataframe`: Delta's own reader, a scalar Arrow function over the feature columns, Delta's
-own writer. Spark itself refuses a batch of scores with another number of rows, and the result is counted once more."""
+"""The Spark engine. Route `files` maps the tasks that the local engine runs over the executors. Route `dataframe`, for
+what they cannot do, is Delta's own reader, a scalar Arrow function over the feature columns, and Delta's own writer;
+Spark itself refuses a batch of scores with another number of rows, and the result is counted once more."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
@@ -22,13 +23,16 @@ from jobs.delta.mapping import plain_schema
 from jobs.delta.statistics import creation_properties
 from jobs.delta.storage import TableRef
 from jobs.engines.base import Lineage, LogEntry, Route, ScorePlan, ScoreResult, ScoringOptions, TableState, Work
+from jobs.engines.files import RunTasks, find_obstacle, measure_files, score_files
 from jobs.engines.spark_errors import FAILURES, explain_failure, is_missing_table
 from jobs.engines.spark_merge import ALIVE, add_columns_statement, check_keys, merge_statement, net_change, quote
+from jobs.engines.spark_tasks import count_cores, run_tasks
 from jobs.errors import ConfigError, ConflictError
 from jobs.events import Advance
 from jobs.predicate import Predicate
 from jobs.sampling import Sample
-from jobs.spark import sample_udf, score_udf
+from jobs.spark import is_connect, sample_udf, score_udf, send_scorer
+from jobs.worker import ScorerSpec
 from vae_model import SCORE_SCHEMA, Bundle
 from vae_model.errors import DataError
 
@@ -83,13 +87,20 @@ class SparkEngine:
             raise explain_failure(error, ref) from error
         return True
 
-    def choose_route(self, source: TableState, wanted: Literal["auto", "files", "dataframe"]) -> tuple[Route, str]:
+    def choose_route(self, plan: ScorePlan, wanted: Literal["auto", "files", "dataframe"]) -> tuple[Route, str]:
         """See `Engine`."""
-        if wanted == "files":
+        if wanted == "dataframe":
+            return "dataframe", "as asked; Spark reads and writes with Delta's own reader and writer"
+        obstacle = find_obstacle(plan)
+        if wanted == "files" and obstacle:
             raise ConfigError(
-                "score.route: auto or dataframe with --engine spark", "files", "use --engine local for it"
+                "a run that score.route: files can do", obstacle, "set score.route to auto, or --engine local"
             )
-        return "dataframe", "Spark reads and writes with Delta's own reader and writer"
+        if wanted == "auto" and is_connect(self._session):
+            obstacle = obstacle or "a Connect server may see other files than this client"
+        if obstacle:
+            return "dataframe", f"Spark reads and writes with Delta's own reader and writer, since {obstacle}"
+        return "files", "executors read and write the Parquet files themselves"
 
     def count(self, table: TableState, where: Predicate | None) -> int:
         """See `Engine`."""
@@ -116,6 +127,8 @@ class SparkEngine:
 
     def measure(self, plan: ScorePlan) -> Work:
         """See `Engine`."""
+        if plan.route == "files":
+            return measure_files(plan)
         with _explaining(plan.source.ref):
             if plan.action == "merge":
                 check_keys(self._changes(plan), plan.keys, plan.source.ref.name)
@@ -144,6 +157,9 @@ class SparkEngine:
         self, plan: ScorePlan, bundle: Bundle, options: ScoringOptions, lineage: Lineage, advance: Advance
     ) -> ScoreResult:
         """See `Engine`."""
+        if plan.route == "files":
+            with _explaining(plan.target_ref):
+                return score_files(plan, lineage, count_cores(self._session), self._run_tasks(bundle, options, advance))
         with _explaining(plan.target_ref):
             udf = score_udf(
                 bundle,
@@ -162,6 +178,10 @@ class SparkEngine:
             rows = self._check_rows(plan, version)
         advance(rows)
         return ScoreResult(version, rows)
+
+    def _run_tasks(self, bundle: Bundle, options: ScoringOptions, advance: Advance) -> RunTasks:
+        spec = ScorerSpec(bundle.model_id, options.alert_budget, options.explain, options.scored_at, options.samples)
+        return partial(run_tasks, self._session, send_scorer(bundle, spec, self._session), advance)
 
     def _rows(self, plan: ScorePlan) -> DataFrame:
         """The source rows to score."""

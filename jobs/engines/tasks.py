@@ -1,34 +1,28 @@
 """The tasks of a scoring run on route `files`: read some source files, score them, write target files; or keep the rows
-of a target file that the run does not replace. A task depends on nothing but its arguments, so any pool can run it."""
+of a target file that the run does not replace. A task depends on nothing but itself and the scorer, and can travel: any
+pool of threads, and any worker that has numpy and pyarrow, can run it."""
 
 from __future__ import annotations
 
-import os
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import pyarrow as pa
 import pyarrow.fs as pafs
-import pyarrow.parquet as pq
-from deltalake.transaction import AddAction
 
-from jobs.delta.feed import has_keys
-from jobs.delta.files import FILE_BYTES, Layout, PartitionKey, TableWriter, serialise_partition
-from jobs.delta.reading import count_rows, read_file
-from jobs.delta.snapshot import DataFile, Snapshot
-from jobs.events import Advance
-from jobs.predicate import Predicate
-from vae_model import Scorer
+from jobs.delta.datafile import DataFile, Snapshot
+from jobs.delta.files import Layout, NewFile, TableWriter
+from jobs.delta.keys import has_keys
+from jobs.delta.reading import Condition, count_matching, read_file
+from jobs.delta.storage import TableRef, open_filesystem
+from vae_model.scorer import Scorer
 
-MIN_TASK_BYTES: Final = 4 * 2**20
-# So many files below that size in one partition are merged by the next run that adds to it.
-MANY_FILES: Final = 16
-SMALL_BYTES: Final = 16 * 2**20
 # Rows that are scored at once: below it the network's fixed costs show, far above it its caches overflow.
 SCORE_ROWS: Final = 32_768
 
+if TYPE_CHECKING:
+    from jobs.events import Advance
 
 Columns: TypeAlias = dict[str, pa.Array]
 
@@ -43,49 +37,132 @@ class Part:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What a task did: files written, target files that they replace, rows scored (kept rows do not count), and small
-    target files whose rows were only moved into larger ones."""
+    """What a task did: files written, paths of target files that they replace, rows scored (kept rows do not count),
+    and paths of small target files whose rows only moved into larger ones."""
 
-    adds: tuple[AddAction, ...]
-    removes: tuple[DataFile, ...] = ()
+    adds: tuple[NewFile, ...]
+    removes: tuple[str, ...] = ()
     scored_rows: int = 0
-    compacted: tuple[DataFile, ...] = ()
+    compacted: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> TaskResult:
+        adds = tuple(NewFile(**add) for add in data["adds"])
+        return cls(adds, tuple(data["removes"]), data["scored_rows"], tuple(data["compacted"]))
 
 
 @dataclass(frozen=True)
 class Target:
     """Where tasks write."""
 
-    filesystem: pafs.FileSystem
+    ref: TableRef
     layout: Layout
 
-
-def split_work(files: Sequence[DataFile], snapshot: Snapshot) -> list[tuple[Part, ...]]:
-    """Tasks of 4 to 128 MB, two or more per core; a partition stays together, large files are cut at row groups."""
-    total = sum(file.size_bytes for file in files)
-    task_bytes = min(FILE_BYTES, max(MIN_TASK_BYTES, total // (2 * (os.cpu_count() or 1))))
-    by_partition: dict[PartitionKey, list[DataFile]] = defaultdict(list)
-    for file in files:
-        by_partition[_partition_key(file)].append(file)
-    tasks: list[tuple[Part, ...]] = []
-    packed: list[Part] = []
-    for same in by_partition.values():
-        if sum(part.file.size_bytes for part in packed) + sum(file.size_bytes for file in same) > task_bytes:
-            tasks += [tuple(packed)] if packed else []
-            packed = []
-        pieces = list(_split_partition(same, snapshot, task_bytes))
-        tasks += pieces[:-1]
-        packed += pieces[-1]
-    return [*tasks, tuple(packed)] if packed else tasks
+    @property
+    def filesystem(self) -> pafs.FileSystem:
+        """Rooted at the table's folder."""
+        return open_filesystem(self.ref.uri, self.ref.storage_options)
 
 
-def score_part(
-    source: Snapshot, parts: Sequence[Part], where: Predicate | None, scorer: Scorer, target: Target, advance: Advance
-) -> TaskResult:
-    """Score the matching rows of some files into new target files; on failure they are removed again."""
-    needed = needed_columns(source.schema, scorer, target.layout.schema)
-    rows = (batch for part in parts for batch in read_file(source, part.file, needed, where, part.row_groups))
-    return score_rows(rows, scorer, target, advance)
+class Task(Protocol):
+    """A piece of a run. What it wrote is removed again where it fails."""
+
+    def run(self, scorer: Scorer, advance: Advance) -> TaskResult:
+        """Do it.
+
+        Raises:
+            DataError: rows that cannot be read.
+        """
+
+
+@dataclass(frozen=True)
+class ScoreFiles:
+    """Score the matching rows of some source files into new target files."""
+
+    source: Snapshot
+    parts: tuple[Part, ...]
+    condition: Condition | None
+    target: Target
+
+    def run(self, scorer: Scorer, advance: Advance) -> TaskResult:
+        """See `Task`."""
+        needed = needed_columns(self.source.schema, scorer, self.target.layout.schema)
+        rows = (
+            batch
+            for part in self.parts
+            for batch in read_file(self.source, part.file, needed, self.condition, part.row_groups)
+        )
+        return score_rows(rows, scorer, self.target, advance)
+
+
+@dataclass(frozen=True)
+class ScoreRows:
+    """Score rows that are at hand."""
+
+    rows: pa.Table
+    target: Target
+
+    def run(self, scorer: Scorer, advance: Advance) -> TaskResult:
+        """See `Task`."""
+        return score_rows(self.rows.to_batches(), scorer, self.target, advance)
+
+
+@dataclass(frozen=True)
+class KeepRows:
+    """Rewrite a target file without the rows that match; a file without such rows stays as it is.
+
+    Attributes:
+        replaced: the rows that go.
+        kept: the others.
+    """
+
+    there: Snapshot
+    file: DataFile
+    replaced: Condition
+    kept: Condition
+    target: Target
+
+    def run(self, scorer: Scorer, advance: Advance) -> TaskResult:
+        """See `Task`."""
+        rows = read_file(self.there, self.file, self.there.schema.names, self.kept)
+        return _rewrite(self.file, count_matching(self.there, self.file, self.replaced), rows, self.target)
+
+
+@dataclass(frozen=True)
+class KeepOtherKeys:
+    """Rewrite a target file without the rows whose keys are among `touched`; a file without such rows stays."""
+
+    there: Snapshot
+    file: DataFile
+    touched: pa.Table
+    target: Target
+
+    def run(self, scorer: Scorer, advance: Advance) -> TaskResult:
+        """See `Task`."""
+        keys = read_file(self.there, self.file, self.touched.column_names)
+        replaced = sum(int(has_keys(batch, self.touched).sum()) for batch in keys)
+        rows = read_file(self.there, self.file, self.there.schema.names)
+        kept = (batch.filter(pa.array(~has_keys(batch, self.touched))) for batch in rows)
+        return _rewrite(self.file, replaced, kept, self.target)
+
+
+@dataclass(frozen=True)
+class CompactFiles:
+    """Move the rows of small target files into larger ones; no row changes."""
+
+    there: Snapshot
+    files: tuple[DataFile, ...]
+    target: Target
+
+    def run(self, scorer: Scorer, advance: Advance) -> TaskResult:
+        """See `Task`."""
+        batches = (row for file in self.files for row in read_file(self.there, file, self.there.schema.names))
+        adds = _write_files(map(_columns, coalesce(batches, SCORE_ROWS)), self.target)
+        moved = tuple(replace(add, is_new_data=False) for add in adds)
+        return TaskResult(moved, compacted=tuple(file.path for file in self.files))
 
 
 def needed_columns(source: pa.Schema, scorer: Scorer, target: pa.Schema) -> list[str]:
@@ -121,55 +198,19 @@ def coalesce(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Record
         yield pa.concat_batches(pending)
 
 
-def keep_rows(snapshot: Snapshot, file: DataFile, scope: Predicate, target: Target) -> TaskResult:
-    """Rewrite a target file without the rows that match; a file without such rows stays as it is."""
-    replaced = count_rows(snapshot, [file], scope)
-    return _rewrite(file, replaced, read_file(snapshot, file, snapshot.schema.names, scope.is_not_true()), target)
-
-
-def keep_other_keys(snapshot: Snapshot, file: DataFile, touched: pa.Table, target: Target) -> TaskResult:
-    """Rewrite a target file without the rows whose keys are among `touched`; see `keep_rows`."""
-    keys = read_file(snapshot, file, touched.column_names)
-    replaced = sum(int(has_keys(batch, touched).sum()) for batch in keys)
-    rows = read_file(snapshot, file, snapshot.schema.names)
-    return _rewrite(file, replaced, (batch.filter(pa.array(~has_keys(batch, touched))) for batch in rows), target)
-
-
-def find_small_files(there: Snapshot, read: Iterable[DataFile]) -> list[tuple[DataFile, ...]]:
-    """Small files of the partitions that get the rows of the files `read`, where there are many: nightly appends leave
-    one each."""
-    wanted = set(map(_partition_key, read))
-    small: dict[PartitionKey, list[DataFile]] = defaultdict(list)
-    for file in there.files:
-        if file.size_bytes < SMALL_BYTES and file.removable:
-            small[_partition_key(file)].append(file)
-    return [tuple(files) for key, files in small.items() if key in wanted and len(files) >= MANY_FILES]
-
-
-def compact_files(snapshot: Snapshot, files: Sequence[DataFile], target: Target) -> TaskResult:
-    """Move the rows of small target files into larger ones; no row changes."""
-    batches = (batch for file in files for batch in read_file(snapshot, file, snapshot.schema.names))
-    adds = _write_files(map(_columns, coalesce(batches, SCORE_ROWS)), target)
-    return TaskResult(tuple(replace(add, data_change=False) for add in adds), compacted=tuple(files))
-
-
-def _partition_key(file: DataFile) -> PartitionKey:
-    return tuple(map(serialise_partition, file.partition.values()))
-
-
 def _rewrite(file: DataFile, replaced: int, kept: Iterable[pa.RecordBatch], target: Target) -> TaskResult:
     if replaced == 0:
         return TaskResult(())
     if replaced == file.rows:
-        return TaskResult((), (file,))
-    return TaskResult(_write_files(map(_columns, kept), target), (file,))
+        return TaskResult((), (file.path,))
+    return TaskResult(_write_files(map(_columns, kept), target), (file.path,))
 
 
 def _columns(batch: pa.RecordBatch) -> Columns:
     return dict(zip(batch.schema.names, batch.columns, strict=True))
 
 
-def _write_files(batches: Iterable[Columns], target: Target) -> tuple[AddAction, ...]:
+def _write_files(batches: Iterable[Columns], target: Target) -> tuple[NewFile, ...]:
     """Write rows, given as columns by name, into new target files; columns of the target that are not there are NULL.
     On failure the files are removed again."""
     writer, schema = TableWriter(target.filesystem, target.layout), target.layout.schema
@@ -182,32 +223,3 @@ def _write_files(batches: Iterable[Columns], target: Target) -> tuple[AddAction,
     except BaseException:
         writer.abort()
         raise
-
-
-def _split_partition(files: Sequence[DataFile], snapshot: Snapshot, task_bytes: int) -> Iterator[tuple[Part, ...]]:
-    small: list[Part] = []
-    small_bytes = 0
-    for file in files:
-        if file.size_bytes > 1.5 * task_bytes and file.live is None:
-            yield from _split_file(file, snapshot, task_bytes)
-            continue
-        if small and small_bytes + file.size_bytes > task_bytes:
-            yield tuple(small)
-            small, small_bytes = [], 0
-        small.append(Part(file))
-        small_bytes += file.size_bytes
-    if small:
-        yield tuple(small)
-
-
-def _split_file(file: DataFile, snapshot: Snapshot, task_bytes: int) -> Iterator[tuple[Part, ...]]:
-    metadata = pq.read_metadata(file.path, filesystem=snapshot.filesystem)
-    groups: list[int] = []
-    size = 0
-    for i in range(metadata.num_row_groups):
-        row_group = metadata.row_group(i)
-        groups.append(i)
-        size += sum(row_group.column(j).total_compressed_size for j in range(row_group.num_columns))
-        if size >= task_bytes or i == metadata.num_row_groups - 1:
-            yield (Part(file, tuple(groups)),)
-            groups, size = [], 0

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
+from jobs.delta.pruning import bind
 from jobs.delta.reading import read_file
 from jobs.delta.snapshot import open_snapshot
 from jobs.delta.storage import TableRef
@@ -49,9 +50,9 @@ def read_all(path: Path, where: str | None = None) -> pa.Table:
     snapshot = open_snapshot(TableRef(str(path)))
     predicate = parse_where(where) if where else None
     names = snapshot.schema.names
-    return pa.Table.from_batches(
-        [batch for file in snapshot.files for batch in read_file(snapshot, file, names, predicate)], snapshot.schema
-    ).sort_by("order_id")
+    condition = bind(predicate, snapshot)
+    batches = [batch for file in snapshot.files for batch in read_file(snapshot, file, names, condition)]
+    return pa.Table.from_batches(batches, snapshot.schema).sort_by("order_id")
 
 
 def test_hidden_rows_stay_hidden(tables: Path, orders: pa.Table) -> None:
