@@ -11,7 +11,7 @@ import pyarrow as pa
 from vae_model.bundle import Bundle
 from vae_model.encoders import CategoryEncoder, Encoder
 from vae_model.errors import DataError
-from vae_model.explaining import Explainer, decode_column, to_words
+from vae_model.explaining import Explainer, decode_column, decode_rows, to_words
 from vae_model.forward import BLOCK_ROWS, Outputs, split_blocks
 from vae_model.scales import Floats
 from vae_model.scorer import Explain, Scorer, build_forward, score_batches, score_rows
@@ -45,7 +45,8 @@ def explain(table: pa.Table, bundle: Bundle) -> pa.Table:
         encoded = bundle.encoder.encode(batch)
         terms = score_rows(bundle, forward, encoded).terms
         shares = explainer.shares(encoded, terms)
-        expected = [explainer.expected_values(encoded, k) for k in range(len(bundle.features))]
+        cells = np.divmod(np.arange(batch.num_rows * len(bundle.features)), len(bundle.features))
+        expected = explainer.expected_values(encoded, *cells)
         for row in range(batch.num_rows):
             for k in np.argsort(-shares[:, row], kind="stable"):
                 name = bundle.feature_names[k]
@@ -56,7 +57,7 @@ def explain(table: pa.Table, bundle: Bundle) -> pa.Table:
                         "nll": float(terms[k, row]),
                         "share": float(shares[k, row]),
                         "observed": to_words(batch.column(name)[row].as_py()),
-                        "expected": expected[k][row],
+                        "expected": expected[row * len(bundle.features) + k],
                     }
                 )
         first += batch.num_rows
@@ -82,8 +83,9 @@ def reconstruct(table: pa.Table, bundle: Bundle) -> pa.Table:
         rows_left = batch.num_rows
         for block in split_blocks(bundle.encoder.encode(batch)):
             kept = min(rows_left, BLOCK_ROWS)
+            outputs = decode_rows(bundle, forward, block)
             for k in range(len(columns)):
-                columns[k] += decode_column(bundle, forward, block, k)[:kept]
+                columns[k] += decode_column(bundle, outputs, k)[:kept]
             rows_left -= kept
     types = [_reconstructed_type(table.schema.field(c.name).type, c.kind) for c in bundle.features]
     arrays = [pa.array(v, t, from_pandas=False) for v, t in zip(_integral(columns, types), types, strict=True)]

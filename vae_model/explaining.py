@@ -9,6 +9,7 @@ the column is hidden: the value given all the others.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 
@@ -19,14 +20,15 @@ import pyarrow as pa
 from vae_model.bundle import Bundle
 from vae_model.encoders import CategoryEncoder
 from vae_model.encoding import Encoded
-from vae_model.forward import Forward, split_blocks, sum_columns
+from vae_model.forward import BLOCK_ROWS, Forward, Outputs, split_blocks, sum_columns, take_outputs
 from vae_model.scales import Floats
 from vae_model.schema import REASON
 
 TOP = 3
 MIN_SHARE = 0.05
 MAX_TEXT = 200
-BLOCK_ROWS = 64
+# Rows that are scored at once while a column of each is hidden.
+HIDDEN_ROWS = 16 * BLOCK_ROWS
 Indices = npt.NDArray[np.intp]
 
 
@@ -35,19 +37,25 @@ class Explainer:
 
     def __init__(self, bundle: Bundle, forward: Forward) -> None:
         self.bundle, self.forward = bundle, forward
-        self.baseline = bundle.tensors["column_baseline"][:, None]
+        self.baseline = bundle.tensors["column_baseline"]
 
     def shares(self, encoded: Encoded, terms: Floats) -> Floats:
         """[K, n] shares of each row's surprise, each column of the result summing to 1 (0 where nothing surprises)."""
         surprise = np.empty_like(terms)
         total = sum_columns(terms)
-        for k in range(len(terms)):
-            blocks = split_blocks(hide_column(self.bundle, encoded, k), BLOCK_ROWS)
-            hidden = [self.forward.score(block).terms for block in blocks]
-            rest = np.concatenate(hidden, axis=1)[:, : encoded.rows]
-            rest[k] = self.baseline[k]
-            surprise[k] = np.maximum(total - sum_columns(rest), 0.0)
+        columns = len(terms)
+        step = max(1, HIDDEN_ROWS // columns)
+        for start in range(0, encoded.rows, step):
+            rows = np.arange(start, min(encoded.rows, start + step))
+            hidden = np.repeat(np.arange(columns), len(rows))
+            rest = self._score(hide_columns(self.bundle, encoded, np.tile(rows, columns), hidden))
+            rest[hidden, np.arange(len(hidden))] = self.baseline[hidden]
+            surprise[:, rows] = np.maximum(total[rows] - sum_columns(rest).reshape(columns, len(rows)), 0.0)
         return np.asarray(surprise / np.maximum(sum_columns(surprise), 1e-9), dtype=np.float32)
+
+    def _score(self, encoded: Encoded) -> Floats:
+        terms = [self.forward.score(block).terms for block in split_blocks(encoded)]
+        return np.concatenate(terms, axis=1)[:, : encoded.rows]
 
     def top_columns(self, batch: pa.RecordBatch, encoded: Encoded, terms: Floats, rows: Indices) -> pa.Array:
         """`top_columns` of a batch: NULL except for the rows with the given numbers."""
@@ -81,25 +89,37 @@ class Explainer:
     def _values(
         self, batch: pa.RecordBatch, encoded: Encoded, rows: Indices, order: Indices, keep: npt.NDArray[np.bool_]
     ) -> tuple[dict[tuple[int, int], str], dict[tuple[int, int], str]]:
+        ranks, positions = np.nonzero(keep)
+        columns = order[ranks, positions]
+        pairs = list(zip(columns.tolist(), positions.tolist(), strict=True))
+        expected = dict(zip(pairs, self.expected_values(encoded, rows[positions], columns), strict=True))
         observed: dict[tuple[int, int], str] = {}
-        expected: dict[tuple[int, int], str] = {}
-        for k in np.unique(order[keep]):
-            positions = np.flatnonzero(((order == k) & keep).any(axis=0))
-            chosen = rows[positions]
-            values = batch.column(self.bundle.feature_names[k]).take(pa.array(chosen))
-            words = self.expected_values(take_rows(encoded, chosen), int(k))
-            for position, value, word in zip(positions, values, words, strict=True):
-                observed[(int(k), int(position))] = to_words(value.as_py())
-                expected[(int(k), int(position))] = word
+        for k in np.unique(columns):
+            mine = positions[columns == k]
+            values = batch.column(self.bundle.feature_names[k]).take(pa.array(rows[mine]))
+            for position, value in zip(mine.tolist(), values, strict=True):
+                observed[(int(k), position)] = to_words(value.as_py())
         return observed, expected
 
-    def expected_values(self, encoded: Encoded, k: int) -> list[str]:
-        """What the model expects in column k of each row, given the row's other columns."""
-        hidden = hide_column(self.bundle, encoded, k)
-        words: list[str] = []
-        for block in split_blocks(hidden, BLOCK_ROWS):
-            words += [to_words(v) for v in decode_column(self.bundle, self.forward, block, k)]
-        return words[: encoded.rows]
+    def expected_values(self, encoded: Encoded, rows: Indices, columns: Indices) -> list[str]:
+        """What the model expects in some cells, given the other columns of each one's row.
+
+        Args:
+            encoded: the rows.
+            rows: [n] row of each cell.
+            columns: [n] column of each cell.
+        """
+        words: list[str] = [""] * len(rows)
+        for start in range(0, len(rows), BLOCK_ROWS):
+            cells = slice(start, start + BLOCK_ROWS)
+            (block,) = split_blocks(hide_columns(self.bundle, encoded, rows[cells], columns[cells]))
+            outputs = decode_rows(self.bundle, self.forward, block)
+            for k in np.unique(columns[cells]):
+                mine = np.flatnonzero(columns[cells] == k)
+                values = decode_column(self.bundle, [take_outputs(o, mine) for o in outputs], int(k))
+                for position, value in zip(mine, values, strict=True):
+                    words[start + position] = to_words(value)
+        return words
 
 
 def take_rows(encoded: Encoded, rows: Indices) -> Encoded:
@@ -107,23 +127,28 @@ def take_rows(encoded: Encoded, rows: Indices) -> Encoded:
     return Encoded(encoded.x[:, rows], encoded.codes[:, rows], encoded.absent[:, rows])
 
 
-def hide_column(bundle: Bundle, encoded: Encoded, k: int) -> Encoded:
-    """The same rows with column k hidden as in denoising training: no value, and no sign of absence."""
-    layout, encoder = bundle.encoder.layout, bundle.encoder.encoders[k]
-    x, codes, absent = encoded.x.copy(), encoded.codes.copy(), encoded.absent.copy()
+def hide_columns(bundle: Bundle, encoded: Encoded, rows: Indices, columns: Indices) -> Encoded:
+    """Copies of rows, each with one column hidden as in denoising training: no value, and no sign of absence."""
+    layout = bundle.encoder.layout
+    hidden = take_rows(encoded, rows)
     owners = np.asarray((*layout.continuous, *layout.booleans))
-    x[owners == k] = 0.0
-    if isinstance(encoder, CategoryEncoder):
-        codes[layout.categories.index(k)] = encoder.absent
-    absent[k] = False
-    return Encoded(x, codes, absent)
+    hidden.x[owners[:, None] == columns] = 0.0
+    for c, k in enumerate(layout.categories):
+        encoder = bundle.encoder.encoders[k]
+        if isinstance(encoder, CategoryEncoder):
+            hidden.codes[c, columns == k] = encoder.absent
+    hidden.absent[columns, np.arange(len(columns))] = False
+    return hidden
 
 
-def decode_column(bundle: Bundle, forward: Forward, block: Encoded, k: int) -> list[object]:
-    """The decoder's most likely value of column k for each row of a block; None where NULL is likelier."""
+def decode_rows(bundle: Bundle, forward: Forward, block: Encoded) -> list[Outputs]:
+    """Each member's output distribution at the posterior mean of a block's rows."""
+    return [forward.decode(m, forward.encode(m, block)[0]) for m in range(bundle.shape.members)]
+
+
+def decode_column(bundle: Bundle, outputs: Sequence[Outputs], k: int) -> list[object]:
+    """The most likely value of column k for each row; None where NULL is likelier."""
     layout, encoder = bundle.encoder.layout, bundle.encoder.encoders[k]
-    members = bundle.shape.members
-    outputs = [forward.decode(m, forward.encode(m, block)[0]) for m in range(members)]
     values: list[object]
     if isinstance(encoder, CategoryEncoder):
         c = layout.categories.index(k)

@@ -1,7 +1,7 @@
 """The network in numpy, for scoring: blocks of rows in, negative log-likelihood per column out.
 
-Arrays are [features, rows]. Rows always pass in blocks of exactly BLOCK_ROWS (the last one padded), so that every
-matrix product has the same shape and a row's result does not depend on the batch that it came in: not by one bit.
+Arrays are [features, rows]. Rows pass in blocks of whole panels (`products`, the last one padded), so that a row's
+result does not depend on the batch that it came in: not by one bit.
 K columns, P continuous parts, L latent units, M members, B rows of a block.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ LEAK = np.float32(0.1)
 LOGVAR_MIN, LOGVAR_MAX = -9.0, 3.0
 HALF_LOG_2PI = np.float32(0.9189385332046727)
 
+NumberT = TypeVar("NumberT", bound=np.generic)
 Weights = Mapping[str, npt.NDArray[np.float32]]
 
 
@@ -238,10 +240,27 @@ def _category_nll(logits: Floats, codes: npt.NDArray[np.int32]) -> Floats:
     return nll
 
 
-def split_blocks(encoded: Encoded, block_rows: int = BLOCK_ROWS) -> list[Encoded]:
-    """Blocks of exactly `block_rows` rows; the last one is padded with zero rows."""
-    blocks = [encoded.take(slice(s, s + block_rows)) for s in range(0, encoded.rows, block_rows)]
-    if blocks and blocks[-1].rows < block_rows:
-        last, pad = blocks[-1], ((0, 0), (0, block_rows - blocks[-1].rows))
-        blocks[-1] = Encoded(np.pad(last.x, pad), np.pad(last.codes, pad), np.pad(last.absent, pad))
+def split_blocks(encoded: Encoded) -> list[Encoded]:
+    """Blocks of BLOCK_ROWS rows; the last one is padded with zero rows to whole panels."""
+    blocks = [encoded.take(slice(s, s + BLOCK_ROWS)) for s in range(0, encoded.rows, BLOCK_ROWS)]
+    if blocks and blocks[-1].rows % KEPT:
+        last, more = blocks[-1], KEPT - blocks[-1].rows % KEPT
+        blocks[-1] = Encoded(_pad(last.x, more), _pad(last.codes, more), _pad(last.absent, more))
     return blocks
+
+
+def _pad(values: npt.NDArray[NumberT], columns: int) -> npt.NDArray[NumberT]:
+    padded = np.zeros((len(values), values.shape[1] + columns), values.dtype)
+    padded[:, : values.shape[1]] = values
+    return padded
+
+
+def take_outputs(outputs: Outputs, rows: npt.NDArray[np.intp]) -> Outputs:
+    """The output distributions of some rows."""
+    return Outputs(
+        outputs.mean[:, rows],
+        outputs.log_sigma[:, rows],
+        outputs.booleans[:, rows],
+        outputs.nulls[:, rows],
+        [logits[:, rows] for logits in outputs.logits],
+    )

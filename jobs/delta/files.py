@@ -129,10 +129,7 @@ class TableWriter:
 class _FileWriter:
     def __init__(self, filesystem: pafs.FileSystem, layout: Layout, key: PartitionKey) -> None:
         self._layout, self._key, self._filesystem = layout, key, filesystem
-        folder = partition_folder(layout.partition_columns, key)
-        self.path = f"{folder}part-{uuid.uuid4()}.zstd.parquet"
-        if folder:
-            filesystem.create_dir(folder, recursive=True)
+        self.path = place_file(filesystem, layout.partition_columns, key)
         self._columns = choose_columns(layout.file_schema, layout.indexed)
         self._nulls = dict.fromkeys(self._columns, 0)
         self._nan: set[str] = set()
@@ -144,7 +141,7 @@ class _FileWriter:
             layout.file_schema,
             compression="zstd",
             # Dictionaries pay for text; for doubles they cost twice the time and save nothing.
-            use_dictionary=_text_leaves(layout.file_schema),
+            use_dictionary=text_leaves(layout.file_schema),
             store_schema=False,
         )
 
@@ -245,6 +242,14 @@ def partition_folder(columns: tuple[str, ...], key: PartitionKey) -> str:
     )
 
 
+def place_file(filesystem: pafs.FileSystem, columns: tuple[str, ...], key: PartitionKey) -> str:
+    """A path for a new file, in the folder of its partition, which is made."""
+    folder = partition_folder(columns, key)
+    if folder:
+        filesystem.create_dir(folder, recursive=True)
+    return f"{folder}part-{uuid.uuid4()}.zstd.parquet"
+
+
 def delete_files(filesystem: pafs.FileSystem, paths: Iterable[str]) -> None:
     """Best effort: a file that stays is an orphan, which no reader looks at."""
     for path in paths:
@@ -256,7 +261,7 @@ def _escape(text: str) -> str:
     return "".join(f"%{ord(c):02X}" if c in _ESCAPED or ord(c) < 32 else c for c in text)
 
 
-def _text_leaves(schema: pa.Schema) -> list[str]:
+def text_leaves(schema: pa.Schema) -> list[str]:
     """Parquet's dotted paths of the text and binary columns, nested ones included."""
     sample = pq.ParquetWriter(pa.BufferOutputStream(), schema)
     sample.close()

@@ -59,7 +59,7 @@ def summarise(
         metadata: the footer.
         schema: of the file.
         columns: to describe, of plain types.
-        nulls: NULLs in each of them.
+        nulls: NULLs in each of them, where that is known.
         nan: columns with a NaN.
     """
     lows: dict[str, Bound] = {}
@@ -79,7 +79,7 @@ def summarise(
         "numRecords": str(metadata.num_rows),
         "minValues": _to_json(lows),
         "maxValues": _to_json(highs),
-        "nullCount": json.dumps({name: nulls[name] for name in columns}),
+        "nullCount": json.dumps({name: nulls[name] for name in columns if name in nulls}),
     }
     return "{" + ",".join(f'"{key}":{value}' for key, value in parts.items()) + "}"
 

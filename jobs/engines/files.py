@@ -141,8 +141,10 @@ def _list_tasks(plan: ScorePlan, source: Snapshot, there: Snapshot | None, targe
         kept = [KeepOtherKeys(light, file, change.touched, target) for file in there.files]
         return _Todo([ScoreRows(_matching_rows(change, plan), target), *kept])
     read = _source_files(plan, source)
+    # Files of partitions that do not match are not read: of the others every row matches.
+    condition = None if plan.read is None or plan.read.partition_only(source.partition_columns) else plan.read
     tasks: list[Task] = [
-        ScoreFiles(_without_files(snapshot), parts, bind(plan.read, snapshot), target)
+        ScoreFiles(_without_files(snapshot), parts, bind(condition, snapshot), target)
         for snapshot, files in read
         for parts in split_work(files, snapshot, cores)
     ]

@@ -1,5 +1,5 @@
-"""Route `files` on Spark: the tasks that the local engine runs in threads, one in each partition of a small DataFrame. A
-task that Spark tries again writes other files; those of the first try are orphans that no commit mentions."""
+"""Route `files` on Spark: the tasks that the local engine runs in threads, one in each partition of a small DataFrame.
+A task that Spark tries again writes other files; those of the first try are orphans that no commit mentions."""
 
 from __future__ import annotations
 

@@ -10,12 +10,11 @@ import pyarrow.parquet as pq
 
 from jobs.delta.datafile import DataFile, Snapshot
 from jobs.delta.files import FILE_BYTES, PartitionKey, serialise_partition
-from jobs.engines.tasks import Part
+from jobs.engines.tasks import SMALL_BYTES, Part
 
 MIN_TASK_BYTES: Final = 4 * 2**20
-# So many files below that size in one partition are merged by the next run that adds to it.
+# So many small files in one partition are merged by the next run that adds to it.
 MANY_FILES: Final = 16
-SMALL_BYTES: Final = 16 * 2**20
 
 
 def split_work(files: Sequence[DataFile], snapshot: Snapshot, cores: int) -> list[tuple[Part, ...]]:

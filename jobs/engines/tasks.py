@@ -4,7 +4,7 @@ pool of threads, and any worker that has numpy and pyarrow, can run it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
@@ -12,14 +12,17 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from jobs.delta.datafile import DataFile, Snapshot
-from jobs.delta.files import Layout, NewFile, TableWriter
+from jobs.delta.files import Layout, NewFile, TableWriter, delete_files
 from jobs.delta.keys import has_keys
 from jobs.delta.reading import Condition, count_matching, read_file
+from jobs.delta.splicing import Group, check_carried, find_finite, splice_file
 from jobs.delta.storage import TableRef, open_filesystem
+from jobs.parquet.footer import NotUnderstood
 from vae_model.scorer import Scorer
 
 # Rows that are scored at once: below it the network's fixed costs show, far above it its caches overflow.
 SCORE_ROWS: Final = 32_768
+SMALL_BYTES: Final = 16 * 2**20
 
 if TYPE_CHECKING:
     from jobs.events import Advance
@@ -80,7 +83,8 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class ScoreFiles:
-    """Score the matching rows of some source files into new target files."""
+    """Score the matching rows of some source files into new target files. Where whole row groups are scored and all
+    that is in them is carried, their bytes are."""
 
     source: Snapshot
     parts: tuple[Part, ...]
@@ -89,13 +93,54 @@ class ScoreFiles:
 
     def run(self, scorer: Scorer, advance: Advance) -> TaskResult:
         """See `Task`."""
+        done: list[NewFile] = []
+        anew: list[Part] = []
+        rows = 0
+        try:
+            for part in self.parts:
+                spliced = self._splice(part, scorer, advance) if self._stands_alone(part) else None
+                if spliced is None:
+                    anew.append(part)
+                else:
+                    done.append(spliced[0])
+                    rows += spliced[1]
+            rest = score_rows(self._read(anew, scorer), scorer, self.target, advance)
+        except BaseException:
+            delete_files(self.target.filesystem, [file.path for file in done])
+            raise
+        return TaskResult((*done, *rest.adds), scored_rows=rows + rest.scored_rows)
+
+    def _read(self, parts: Sequence[Part], scorer: Scorer) -> Iterator[pa.RecordBatch]:
         needed = needed_columns(self.source.schema, scorer, self.target.layout.schema)
-        rows = (
-            batch
-            for part in self.parts
-            for batch in read_file(self.source, part.file, needed, self.condition, part.row_groups)
-        )
-        return score_rows(rows, scorer, self.target, advance)
+        for part in parts:
+            yield from read_file(self.source, part.file, needed, self.condition, part.row_groups)
+
+    def _stands_alone(self, part: Part) -> bool:
+        """Whether a part makes a file of its own; small ones of one partition are written into one."""
+        beside = sum(other.file.partition == part.file.partition for other in self.parts)
+        return self.condition is None and (beside == 1 or part.file.size_bytes >= SMALL_BYTES)
+
+    def _splice(self, part: Part, scorer: Scorer, advance: Advance) -> tuple[NewFile, int] | None:
+        """The new file and its rows; None where the bytes cannot be carried."""
+        file, layout = part.file, self.target.layout
+        try:
+            footer = check_carried(self.source, file, layout, scorer.schema.names)
+            numbers = range(len(footer.groups)) if part.row_groups is None else part.row_groups
+            groups = (self._score_group(file, number, scorer, advance) for number in numbers)
+            added = splice_file(self.source, file, footer, part.row_groups, self.target.filesystem, layout, groups)
+        except NotUnderstood:
+            return None
+        return added, sum(footer.group_rows[number] for number in numbers)
+
+    def _score_group(self, file: DataFile, number: int, scorer: Scorer, advance: Advance) -> Group:
+        batches = read_file(self.source, file, scorer.feature_names, None, [number])
+        scored: list[pa.RecordBatch] = []
+        finite = set(scorer.feature_names)
+        for batch in coalesce(batches, SCORE_ROWS):
+            scored.append(scorer.score_batch(batch))
+            finite &= find_finite(batch)
+            advance(batch.num_rows)
+        return number, pa.Table.from_batches(scored, scorer.schema), finite
 
 
 @dataclass(frozen=True)

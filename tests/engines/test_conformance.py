@@ -17,7 +17,12 @@ from jobs.events import build_reporter
 from jobs.score import score
 
 AT = datetime(2024, 5, 1, tzinfo=UTC)
-ENGINES = ["local", "spark"]
+SECTIONS = {
+    "local": {"engine": "local"},
+    "spark": {"engine": "spark"},
+    "dataframe": {"engine": "spark", "route": "dataframe"},
+}
+WRITERS = tuple(SECTIONS)
 
 
 def make_rows(rows: int = 300) -> pa.Table:
@@ -48,14 +53,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, engine: str, target: str, request: pytest.FixtureRequest, where: str | None = None) -> Config:
-    if engine == "spark":
+    if engine != "local":
         request.getfixturevalue("spark")
     config = Config.model_validate(
         {
             "source": {"table": str(folder / "source"), "key": ["id"], "partition": "day"},
             "extract": {"path": str(folder / "extract")},
             "bundle": {"path": str(folder / "bundle")},
-            "score": {"table": str(folder / target), "explain": "all", "engine": engine},
+            "score": {"table": str(folder / target), "explain": "all", **SECTIONS[engine]},
         }
     )
     score(config, build_engine(config), build_reporter("json"), where, AT)
@@ -66,7 +71,7 @@ def read(folder: Path, target: str) -> pa.Table:
     return DeltaTable(str(folder / target)).to_pyarrow_table().sort_by("id")
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", WRITERS)
 def test_whole_table_equals_the_python_api(folder, engine, request):
     run(folder, engine, f"whole_{engine}", request)
     scored, expected = read(folder, f"whole_{engine}"), vm.score(make_rows(), vm.load(folder / "bundle"), scored_at=AT)
@@ -77,7 +82,7 @@ def test_whole_table_equals_the_python_api(folder, engine, request):
         assert scored[name].to_pylist() == make_rows()[name].to_pylist()
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", WRITERS)
 def test_one_day_twice_touches_no_other_partition(folder, engine, request):
     target = f"days_{engine}"
     run(folder, engine, target, request)

@@ -13,7 +13,7 @@ import pytest
 from deltalake import write_deltalake
 
 import vae_model as vm
-from tests.engines.workbench import AT, ENGINES, Workbench, assert_same_cells, assert_same_scores
+from tests.engines.workbench import AT, ENGINES, WRITERS, Workbench, assert_same_cells, assert_same_scores
 
 ODD_TEXTS = (
     *("plain", "with space", " lead", "trail ", "a/b", "50%", "%2F", "a:b", "k=v", "it's", 'say "x"', "a\\b"),
@@ -73,8 +73,8 @@ def texts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     bench = Workbench(tmp_path_factory.mktemp("texts"), partition="p")
     write_source(request.param, bench.folder / "source", make_texts(), ["p"], spark)
     bench.fit(make_texts(), ["p"])
-    for engine in ENGINES:
-        bench.score(engine, engine)
+    for writer in WRITERS:
+        bench.score(writer, writer)
     return bench
 
 
@@ -85,8 +85,8 @@ def typed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     names = [name for name, _, _ in TYPED]
     write_source(request.param, bench.folder / "source", make_typed(), names, spark)
     bench.fit(make_typed(), names)
-    for engine in ENGINES:
-        bench.score(engine, engine)
+    for writer in WRITERS:
+        bench.score(writer, writer)
     return bench
 
 
@@ -102,7 +102,7 @@ def write_source(writer: str, path: Path, rows: pa.Table, partition: list[str], 
 
 
 @pytest.mark.parametrize("reader", ENGINES)
-@pytest.mark.parametrize("writer", ENGINES)
+@pytest.mark.parametrize("writer", WRITERS)
 def test_partition_texts_survive(texts, writer, reader):
     found = texts.read(reader, writer)
     rows = with_null_for_empty(make_texts())
@@ -111,14 +111,14 @@ def test_partition_texts_survive(texts, writer, reader):
 
 
 @pytest.mark.parametrize("reader", ENGINES)
-@pytest.mark.parametrize("writer", ENGINES)
+@pytest.mark.parametrize("writer", WRITERS)
 def test_partition_values_of_every_type_survive(typed, writer, reader):
     found = typed.read(reader, writer)
     assert_same_cells(found, make_typed())
     assert_same_scores(found, vm.score(make_typed(), typed.bundle, explain="all", scored_at=AT))
 
 
-@pytest.mark.parametrize("writer", ENGINES)
+@pytest.mark.parametrize("writer", WRITERS)
 def test_one_odd_partition_again_by_the_other_engine(texts, writer):
     other = ENGINES[ENGINES[0] == writer]
     replace_scope(texts, other, writer, r"p IN ('a/b', '50%', '%2F', 'it\'s', 'k=v', 'a\\b', ' lead')", 28)
@@ -137,7 +137,7 @@ def test_both_engines_plan_the_same_typed_partitions(typed):
         assert {(work.rows, work.replaced_rows) for work in plans} == {(12, 12)}, where
 
 
-@pytest.mark.parametrize("writer", ENGINES)
+@pytest.mark.parametrize("writer", WRITERS)
 def test_typed_partitions_again_by_the_other_engine(typed, writer):
     other = ENGINES[ENGINES[0] == writer]
     replace_scope(typed, other, writer, " OR ".join(TYPED_WHERES), 48)
@@ -158,7 +158,7 @@ def replace_scope(bench: Workbench, engine: str, target: str, where: str, rows: 
 WORDS = ("åß漢🛫", "é", "plain", None)
 
 
-@pytest.mark.parametrize("writer", ENGINES)
+@pytest.mark.parametrize("writer", WRITERS)
 def test_partitions_beyond_ascii(tmp_path, spark, writer):
     """Spark logs such paths as they are, deltalake escaped: it could not remove Spark's files, and must not try."""
     rows = add_rows({"p": pa.array(WORDS)}, 5)
@@ -168,7 +168,7 @@ def test_partitions_beyond_ascii(tmp_path, spark, writer):
     bench.score(writer, "scored")
     assert_same_cells(bench.read("local", "scored"), rows)
     assert bench.score("local", "scored", "p = 'plain'") == 5
-    if writer == "spark":
+    if writer == "dataframe":
         for where in ("p = 'é'", None):
             with pytest.raises(vm.DataError, match=r"--engine spark"):
                 bench.score("local", "scored", where)

@@ -15,7 +15,7 @@ import vae_model as vm
 from jobs.delta.storage import TableRef
 from jobs.engines import tasks
 from jobs.engines.local import LocalEngine
-from tests.engines.workbench import AT, ENGINES, Workbench, assert_same_cells, assert_same_scores
+from tests.engines.workbench import AT, ENGINES, WRITERS, Workbench, assert_same_cells, assert_same_scores
 
 MAPPED = "TBLPROPERTIES ('delta.columnMapping.mode' = 'name')"
 VECTORS = "TBLPROPERTIES ('delta.enableDeletionVectors' = 'true')"
@@ -28,9 +28,9 @@ def make_rows(rows: int = 400) -> pa.Table:
     return pa.table({"id": pa.array(range(rows), pa.int64()), "x": x, "y": -x, "city": pa.array(city, pa.string())})
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=WRITERS)
 def engine(request: pytest.FixtureRequest) -> str:
-    if request.param == "spark":
+    if request.param != "local":
         request.getfixturevalue("spark")
     return str(request.param)
 
@@ -171,7 +171,7 @@ def make_named(names: tuple[str, ...]) -> pa.Table:
     return pa.table({"id": pa.array(range(90), pa.int64()), **columns})
 
 
-@pytest.mark.parametrize("writer", ENGINES)
+@pytest.mark.parametrize("writer", WRITERS)
 def test_odd_names_that_delta_allows(tmp_path, spark, writer):
     bench, rows = Workbench(tmp_path), make_named(ALLOWED)
     write_deltalake(bench.folder / "source", rows)

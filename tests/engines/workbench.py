@@ -24,6 +24,8 @@ from jobs.score import score
 
 AT = datetime(2024, 5, 1, tzinfo=UTC)
 ENGINES = ("local", "spark")
+# What can write: the Spark engine on each of its routes.
+WRITERS = (*ENGINES, "dataframe")
 KEY = "id"
 NUMBERS = ("anomaly_score", "anomaly_p_value", "reconstruction_error", "reconstruction_nll")
 VECTORS = ("latent_mu", "latent_sigma")
@@ -44,12 +46,20 @@ class Workbench:
     partition: str | None = None
     sections: dict[str, Any] | None = None
 
-    def config(self, engine: str, target: str) -> Config:
+    def config(self, writer: str, target: str) -> Config:
+        """The job of one of `WRITERS`."""
+        engine, route = ("spark", "dataframe") if writer == "dataframe" else (writer, "auto")
         made = {
             "source": {"table": str(self.folder / "source"), "key": [KEY], "partition": self.partition},
             "extract": {"path": str(self.folder / "extract")},
             "bundle": {"path": str(self.folder / "bundle")},
-            "score": {"table": str(self.folder / target), "explain": "all", "engine": engine, **(self.sections or {})},
+            "score": {
+                "table": str(self.folder / target),
+                "explain": "all",
+                "engine": engine,
+                "route": route,
+                **(self.sections or {}),
+            },
         }
         return Config.model_validate(made)
 

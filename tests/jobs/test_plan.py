@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
-import pytest
 from deltalake import DeltaTable
 
 from tests.jobs.job import Job, all_files
@@ -69,11 +68,26 @@ def test_nothing_to_do(any_job: Job) -> None:
     assert outcome.last["rows"] == 0
 
 
-@pytest.mark.parametrize(("engine", "route"), [("local", "dataframe"), ("spark", "files")])
-def test_a_route_that_the_engine_has_not(engine: str, route: str, job: Job, spark: object) -> None:
-    outcome = job.run("plan", "--engine", engine, "--set", f"score.route={route}")
+def test_the_local_engine_has_no_route_dataframe(job: Job) -> None:
+    outcome = job.run("plan", "--set", "score.route=dataframe")
     assert outcome.code == 2
-    assert "score.route" in outcome.error["expected"] and "--engine" in outcome.error["remedy"]
+    assert "score.route" in outcome.error["expected"] and "--engine spark" in outcome.error["remedy"]
+
+
+def test_spark_takes_files_where_it_can(job: Job, spark: object) -> None:
+    job.settings["score"]["engine"] = "spark"
+    assert plan(job, "--full")["route"].startswith("files: executors read and write")
+    job.settings["score"]["route"] = "dataframe"
+    assert plan(job, "--full")["route"].startswith("dataframe: as asked")
+
+
+def test_a_run_that_route_files_cannot_do(job: Job, spark: Any) -> None:
+    job.settings["score"]["engine"] = "spark"
+    spark.sql(f"ALTER TABLE delta.`{job.target}` SET TBLPROPERTIES ('delta.enableDeletionVectors' = true)")
+    route = plan(job, "--full")["route"]
+    assert route.startswith("dataframe: ") and "deletionVectors" in route
+    outcome = job.run("plan", "--full", "--set", "score.route=files")
+    assert outcome.code == 2 and "deletionVectors" in outcome.error["found"]
 
 
 def test_key_columns_alone(job: Job) -> None:
