@@ -91,6 +91,27 @@ class Score(_Section):
     route: Literal["auto", "files", "dataframe"] = "auto"
 
 
+class Monitor(_Section):
+    """What `monitor` compares with training, where it writes, and beyond which limits it raises an alarm.
+
+    Tables that are None are named after the scored table: `<score.table>_monitor` and `<score.table>_incidents`.
+    """
+
+    table: Place | None = None
+    incidents: Place | None = None
+    rows: int = Field(default=100_000, ge=100)
+    ignore: tuple[str, ...] = ()
+    psi_limit: float = Field(default=0.25, gt=0)
+    null_limit: float = Field(default=0.1, gt=0, le=1)
+    unseen_limit: float = Field(default=0.01, gt=0, le=1)
+    score_psi_limit: float = Field(default=0.5, gt=0)
+    alert_limit: float = Field(default=5.0, ge=1)
+    latent_limit: float = Field(default=0.5, ge=0, le=1)
+    latent_variance: float = Field(default=1e-3, ge=0)
+    window: int = Field(default=7, ge=1)
+    close_after: int = Field(default=3, ge=1)
+
+
 class SparkConfig(_Section):
     """How Sandtimer starts Spark; ignored under spark-submit, which has already decided."""
 
@@ -110,6 +131,7 @@ class Config(_Section):
     train: TrainOptions = TrainOptions()
     bundle: BundleConfig
     score: Score
+    monitor: Monitor = Monitor()
     spark: SparkConfig = SparkConfig()
 
     def column_options(self, partition_columns: Sequence[str]) -> ColumnOptions:

@@ -25,6 +25,7 @@ from vae_model.calibration import Calibration
 from vae_model.columns import Column, check_features
 from vae_model.encoding import TableEncoder
 from vae_model.errors import BundleError
+from vae_model.profile import Profile
 from vae_model.rules import Shape
 from vae_model.schema import append_score_fields
 from vae_model.tensors import read_tensors, write_tensors
@@ -49,6 +50,7 @@ class Bundle:
         lineage: where the training rows came from.
         recipe: how it was trained.
         versions: packages that trained it.
+        profile: what training saw in each column; None in bundles older than it.
     """
 
     encoder: TableEncoder
@@ -61,6 +63,7 @@ class Bundle:
     lineage: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    profile: Profile | None = None
 
     @property
     def features(self) -> tuple[Column, ...]:
@@ -91,6 +94,8 @@ class Bundle:
 
     def _content(self) -> dict[str, Any]:
         calibration = {k: v for k, v in asdict(self.calibration).items() if k not in ("knots", "log10_share")}
+        # Without the key where there is none: an older bundle keeps its digest.
+        profile = {"profile": self.profile.to_json()} if self.profile else {}
         return {
             "format_version": FORMAT_VERSION,
             "rows": self.encoder.rows,
@@ -103,6 +108,7 @@ class Bundle:
             "lineage": dict(self.lineage),
             "recipe": dict(self.recipe),
             "versions": dict(self.versions),
+            **profile,
         }
 
     def check_schema(self, schema: pa.Schema) -> None:
@@ -208,4 +214,5 @@ def _build(content: Mapping[str, Any], tensor_bytes: bytes) -> Bundle:
         lineage=content["lineage"],
         recipe=content["recipe"],
         versions=content["versions"],
+        profile=Profile.from_json(content["profile"]) if "profile" in content else None,
     )

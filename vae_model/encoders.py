@@ -74,12 +74,12 @@ class VectorEncoder:
         """The most frequent length wins; statistics over the finite elements of vectors of that length."""
         counts = pc.value_counts(pc.list_value_length(values).drop_null())
         length = max(counts.to_pylist(), key=lambda c: (c["counts"], -c["values"]))["values"] if len(counts) else 1
-        rows, absent = cls(length, (0.0,) * length, (1.0,) * length)._matrix(values)
+        rows, absent = cls(length, (0.0,) * length, (1.0,) * length).to_matrix(values)
         rows = rows[~absent]
         scales = [fit_scale(rows[np.isfinite(rows[:, j]), j]) for j in range(length)]
         return cls(length, tuple(m for m, _ in scales), tuple(s for _, s in scales))
 
-    def _matrix(self, values: pa.Array) -> tuple[Doubles, Bools]:
+    def to_matrix(self, values: pa.Array) -> tuple[Doubles, Bools]:
         if isinstance(values, pa.FixedSizeListArray):
             values = values.cast(pa.list_(values.type.value_type))
         lengths = pc.fill_null(pc.list_value_length(values), -1).to_numpy(zero_copy_only=False)
@@ -91,7 +91,7 @@ class VectorEncoder:
 
     def encode(self, values: pa.Array, out: Floats) -> Bools:
         """Write [length, n] inputs into `out`; return [n] True where there is no vector of the right length."""
-        rows, absent = self._matrix(values)
+        rows, absent = self.to_matrix(values)
         absent |= np.isnan(rows).any(axis=1)
         z = (rows - np.asarray(self.mean)) / np.asarray(self.std)
         z[absent] = 0.0

@@ -26,6 +26,7 @@ from vae_model.explaining import take_rows
 from vae_model.forward import BlockScores, split_blocks, unbound_log_sigma
 from vae_model.network import Network
 from vae_model.options import ColumnOptions, ModelOptions, TrainOptions
+from vae_model.profiling import attach_profile
 from vae_model.ranking import fit_scales, rank_rows
 from vae_model.rows import RowStore
 from vae_model.rules import Recipe, Shape, choose_recipe, choose_shape
@@ -100,7 +101,8 @@ def fit(  # noqa: PLR0913
         recipe=asdict(recipe),
         versions={name: importlib.metadata.version(name) for name in ("numpy", "pyarrow", "torch")},
     )
-    return _calibrate(bundle if shape.forks else _with_residual_sigma(bundle, held_out), held_out)
+    calibrated = _calibrate(bundle if shape.forks else _with_residual_sigma(bundle, held_out), held_out)
+    return attach_profile(calibrated, sample, held_out)
 
 
 def _merge_options(

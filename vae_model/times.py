@@ -44,7 +44,7 @@ class TimeEncoder:
 
     @classmethod
     def fit(cls, values: pa.Array) -> TimeEncoder:
-        s = _to_seconds(values)
+        s = to_seconds(values)
         s = s[np.isfinite(s)]
         if not s.size:
             return cls((), 0.0, 0.0)
@@ -60,7 +60,7 @@ class TimeEncoder:
 
     def encode(self, values: pa.Array, out: Floats) -> Bools:
         """Write [parts, n] inputs into `out`; return [n] True where there is no value."""
-        s = _to_seconds(values)
+        s = to_seconds(values)
         absent: Bools = ~np.isfinite(s)
         s[absent] = self.start_s
         for i, name in enumerate(self.periods):
@@ -94,7 +94,7 @@ def _phase_in_words(name: str, phase: float) -> str:
     return f"day {int(phase * 365.2425) + 1} of the year"
 
 
-def _to_seconds(values: pa.Array) -> Doubles:
+def to_seconds(values: pa.Array) -> Doubles:
     """Seconds since the epoch (or midnight) as float64, NULL as NaN; time zones do not matter: the instant counts."""
     dtype = values.type
     if pt.is_date32(dtype):
