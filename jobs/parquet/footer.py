@@ -126,8 +126,8 @@ def find_extent(footer: Footer, chosen: Sequence[int]) -> tuple[int, int]:
         NotUnderstood: pages of other row groups lie among them.
     """
     extents = [list(_extents(group)) for group in footer.groups]
-    start = min(low for i in chosen for low, _ in extents[i])
-    stop = max(high for i in chosen for _, high in extents[i])
+    start = min((low for i in chosen for low, _ in extents[i]), default=len(MAGIC))
+    stop = max((high for i in chosen for _, high in extents[i]), default=len(MAGIC))
     others = (extent for i, group in enumerate(extents) if i not in chosen for extent in group)
     if any(low < stop and high > start for low, high in others) or stop > footer.start:
         raise NotUnderstood("row groups that lie among each other")
@@ -198,7 +198,8 @@ def _extents(group: Struct) -> Iterator[tuple[int, int]]:
     for chunk in _structs(group, _CHUNKS):
         meta = _struct(chunk, _CHUNK_META)
         starts = [_int(meta, k) for k in (_DATA_PAGE, _INDEX_PAGE, _DICTIONARY_PAGE) if k in meta and _int(meta, k) > 0]
-        yield min(starts), min(starts) + _int(meta, _CHUNK_BYTES)
+        if starts:
+            yield min(starts), min(starts) + _int(meta, _CHUNK_BYTES)
 
 
 def _check(struct: Struct, known: frozenset[int], name: str) -> None:

@@ -13,7 +13,7 @@ from deltalake import DeltaTable, WriterProperties, write_deltalake
 
 import vae_model as vm
 from jobs.delta.storage import TableRef
-from jobs.engines import tasks
+from jobs.engines import splitting
 from jobs.engines.local import LocalEngine
 from tests.engines.workbench import AT, ENGINES, WRITERS, Workbench, assert_same_cells, assert_same_scores
 
@@ -97,7 +97,7 @@ def test_row_groups_are_scored_apart(bench, engine, monkeypatch):
     write_deltalake(bench.folder / "source", make_rows(), writer_properties=WriterProperties(max_row_group_size=64))
     (file,) = bench.files("source")
     assert pq.read_metadata(bench.folder / "source" / file).num_row_groups > 3
-    monkeypatch.setattr(tasks, "MIN_TASK_BYTES", 1)
+    monkeypatch.setattr(splitting, "MIN_TASK_BYTES", 1)
     check(bench, engine, make_rows())
 
 
