@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from datetime import UTC, datetime
 from functools import partial
 from typing import Literal, TypeVar
 
@@ -16,7 +15,6 @@ from deltalake.exceptions import DeltaError
 
 from jobs.config import EngineName
 from jobs.delta import snapshot as snapshots
-from jobs.delta.changes import parse_lineage
 from jobs.delta.datafile import DataFile
 from jobs.delta.pruning import bind, count_rows, prune_files
 from jobs.delta.reading import read_file
@@ -24,6 +22,7 @@ from jobs.delta.snapshot import open_snapshot, open_table
 from jobs.delta.storage import TableRef
 from jobs.engines.base import Lineage, LogEntry, Route, ScorePlan, ScoreResult, ScoringOptions, TableState, Work
 from jobs.engines.files import measure_files, score_files
+from jobs.engines.logs import describe_table, read_history
 from jobs.engines.tasks import Task, TaskResult
 from jobs.errors import ConfigError
 from jobs.events import Advance
@@ -42,8 +41,7 @@ class LocalEngine:
 
     def describe(self, ref: TableRef, version: int | None = None) -> TableState:
         """See `Engine`."""
-        table = open_snapshot(ref, version)
-        return TableState(ref, table.version, table.table_id, table.schema, table.partition_columns, ref)
+        return describe_table(ref, version)
 
     def exists(self, ref: TableRef) -> bool:
         """See `Engine`."""
@@ -64,17 +62,7 @@ class LocalEngine:
 
     def history(self, table: TableState) -> list[LogEntry]:
         """See `Engine`."""
-        found = open_table(table.ref, table.version).history()
-        return [
-            LogEntry(
-                int(entry["version"]),
-                datetime.fromtimestamp(entry.get("timestamp", 0) / 1_000, UTC),
-                str(entry.get("operation", "")),
-                parse_lineage(entry.get("userMetadata")),
-            )
-            for entry in found
-            if int(entry["version"]) <= table.version
-        ]
+        return read_history(table)
 
     def has_change_feed(self, table: TableState, since: int) -> bool:
         """See `Engine`."""

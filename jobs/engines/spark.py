@@ -5,11 +5,11 @@ Spark itself refuses a batch of scores with another number of rows, and the resu
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial, reduce
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import pyarrow as pa
 import pyarrow.types as pt
@@ -18,16 +18,18 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
 from jobs.config import EngineName
+from jobs.delta import snapshot as snapshots
 from jobs.delta.changes import parse_lineage
 from jobs.delta.mapping import plain_schema
 from jobs.delta.statistics import creation_properties
 from jobs.delta.storage import TableRef
 from jobs.engines.base import Lineage, LogEntry, Route, ScorePlan, ScoreResult, ScoringOptions, TableState, Work
 from jobs.engines.files import RunTasks, find_obstacle, measure_files, score_files
+from jobs.engines.logs import describe_table, read_history
 from jobs.engines.spark_errors import FAILURES, explain_failure, is_missing_table
 from jobs.engines.spark_merge import ALIVE, add_columns_statement, check_keys, merge_statement, net_change, quote
-from jobs.engines.spark_tasks import count_cores, run_tasks
-from jobs.errors import ConfigError, ConflictError
+from jobs.engines.spark_tasks import run_tasks
+from jobs.errors import ConfigError, ConflictError, SandtimerError
 from jobs.events import Advance
 from jobs.predicate import Predicate
 from jobs.sampling import Sample
@@ -39,6 +41,7 @@ from vae_model.errors import DataError
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, DataFrameWriter, Row, SparkSession
 
+T = TypeVar("T")
 _SCORES = "__sandtimer_scores"
 # Commits to look back for our last run.
 _HISTORY = 1_000
@@ -58,6 +61,20 @@ class SparkEngine:
 
     def describe(self, ref: TableRef, version: int | None = None) -> TableState:
         """See `Engine`."""
+        known = self._from_log(ref, lambda: describe_table(ref, version))
+        return known or self._describe(ref, version)
+
+    def _from_log(self, ref: TableRef, read: Callable[[], T]) -> T | None:
+        """What the log says where this process can read it: Spark's own statements cost 15 CPU seconds in a new
+        session. None where only Spark can: a catalog's table, a Connect server's files, a store it has the key of."""
+        if ref.in_catalog or is_connect(self._session):
+            return None
+        try:
+            return read()
+        except SandtimerError:
+            return None
+
+    def _describe(self, ref: TableRef, version: int | None) -> TableState:
         with _explaining(ref):
             detail = self._sql(f"DESCRIBE DETAIL {_identifier(ref)}")[0]
             if detail["format"] != "delta":
@@ -79,6 +96,9 @@ class SparkEngine:
 
     def exists(self, ref: TableRef) -> bool:
         """See `Engine`."""
+        known = self._from_log(ref, lambda: snapshots.exists(ref))
+        if known is not None:
+            return known
         try:
             self._sql(f"DESCRIBE HISTORY {_identifier(ref)} LIMIT 1")
         except FAILURES as error:
@@ -91,13 +111,12 @@ class SparkEngine:
         """See `Engine`."""
         if wanted == "dataframe":
             return "dataframe", "as asked; Spark reads and writes with Delta's own reader and writer"
-        obstacle = find_obstacle(plan)
+        connected = is_connect(self._session)
+        obstacle = "a Connect client hands no tasks to executors" if connected else find_obstacle(plan)
         if wanted == "files" and obstacle:
             raise ConfigError(
                 "a run that score.route: files can do", obstacle, "set score.route to auto, or --engine local"
             )
-        if wanted == "auto" and is_connect(self._session):
-            obstacle = obstacle or "a Connect server may see other files than this client"
         if obstacle:
             return "dataframe", f"Spark reads and writes with Delta's own reader and writer, since {obstacle}"
         return "files", "executors read and write the Parquet files themselves"
@@ -109,6 +128,9 @@ class SparkEngine:
 
     def history(self, table: TableState) -> list[LogEntry]:
         """See `Engine`."""
+        known = self._from_log(table.ref, lambda: read_history(table))
+        if known is not None:
+            return known
         with _explaining(table.ref):
             rows = self._sql(f"DESCRIBE HISTORY {_identifier(table.ref)} LIMIT {_HISTORY}")
         return [
@@ -159,7 +181,8 @@ class SparkEngine:
         """See `Engine`."""
         if plan.route == "files":
             with _explaining(plan.target_ref):
-                return score_files(plan, lineage, count_cores(self._session), self._run_tasks(bundle, options, advance))
+                cores = int(self._session.sparkContext.defaultParallelism)
+                return score_files(plan, lineage, cores, self._run_tasks(bundle, options, advance))
         with _explaining(plan.target_ref):
             udf = score_udf(
                 bundle,

@@ -14,10 +14,10 @@ import pyarrow.fs as pafs
 from jobs.delta.datafile import DataFile, Snapshot
 from jobs.delta.files import Layout, NewFile, TableWriter, delete_files
 from jobs.delta.keys import has_keys
-from jobs.delta.reading import Condition, count_matching, read_file
+from jobs.delta.reading import Condition, count_matching, read_file, read_row_group
 from jobs.delta.splicing import Group, check_carried, find_finite, splice_file
 from jobs.delta.storage import TableRef, open_filesystem
-from jobs.parquet.footer import NotUnderstood
+from jobs.parquet.footer import Footer, NotUnderstood
 from vae_model.scorer import Scorer
 
 # Rows that are scored at once: below it the network's fixed costs show, far above it its caches overflow.
@@ -126,14 +126,14 @@ class ScoreFiles:
         try:
             footer = check_carried(self.source, file, layout, scorer.schema.names)
             numbers = range(len(footer.groups)) if part.row_groups is None else part.row_groups
-            groups = (self._score_group(file, number, scorer, advance) for number in numbers)
+            groups = (self._score_group(file, footer, number, scorer, advance) for number in numbers)
             added = splice_file(self.source, file, footer, part.row_groups, self.target.filesystem, layout, groups)
         except NotUnderstood:
             return None
         return added, sum(footer.group_rows[number] for number in numbers)
 
-    def _score_group(self, file: DataFile, number: int, scorer: Scorer, advance: Advance) -> Group:
-        batches = read_file(self.source, file, scorer.feature_names, None, [number])
+    def _score_group(self, file: DataFile, footer: Footer, number: int, scorer: Scorer, advance: Advance) -> Group:
+        batches = read_row_group(self.source, file, footer.metadata, number, scorer.feature_names)
         scored: list[pa.RecordBatch] = []
         finite = set(scorer.feature_names)
         for batch in coalesce(batches, SCORE_ROWS):

@@ -4,7 +4,7 @@ bloom filters that each can be asked for."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from deltalake import WriterProperties, write_deltalake
 
 ROWS = 700
+UTC_MICROSECONDS = pa.timestamp("us", tz="UTC")
 
 # One for each thing that pyarrow can be asked for.
 PYARROW: dict[str, dict[str, Any]] = {
@@ -62,8 +63,8 @@ def make_rows(rows: int = ROWS, seed: int = 0) -> pa.Table:
             "money": some([Decimal("1.50"), Decimal("-99999999.99")], pa.decimal128(10, 2)),
             "wide": some([Decimal(10) ** 30], pa.decimal128(38, 4)),
             "day": some([date(1969, 12, 31), date(2024, 2, 29)], pa.date32()),
-            "at": some([datetime(2024, 5, 1, 12, 30, 1, 5), datetime(1900, 1, 1)], pa.timestamp("us", tz="UTC")),
-            "local": some([datetime(2024, 5, 1, 12, 30, 1, 5)], pa.timestamp("us")),
+            "at": some([datetime(2024, 5, 1, 12, 30, 1, 5, UTC), datetime(1900, 1, 1, tzinfo=UTC)], UTC_MICROSECONDS),
+            "local": some([datetime(2024, 5, 1, 12, 30, 1, 5)], pa.timestamp("us")),  # noqa: DTZ001
             "list": some([[1.0, None], [], [float("nan")]], pa.list_(pa.float64())),
             "struct": some(
                 [{"a": 1, "b": "x"}, {"a": None, "b": None}], pa.struct([("a", pa.int32()), ("b", pa.string())])
