@@ -204,3 +204,16 @@ def run_slim(python: Path, root: Path, *arguments: str | Path) -> None:
         [python, *arguments], env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_scoring_a_batch_imports_no_pandas(root: Path, tmp_path: Path) -> None:
+    """It would take every new worker of a cluster a second."""
+    pq.write_table(pa.table({"x": [1.0, None] * 50, "c": ["a", "b"] * 50, "f": [True, False] * 50}), tmp_path / "rows")
+    rows = pq.read_table(tmp_path / "rows")
+    vm.fit(rows, epochs=1, members=1).save(tmp_path / "bundle")
+    statement = (
+        "import pyarrow.parquet as pq, vae_model as vm, jobs.engines.spark_tasks;"
+        f" batch = next(pq.ParquetFile({str(tmp_path / 'rows')!r}).iter_batches());"
+        f" vm.Scorer(vm.load({str(tmp_path / 'bundle')!r}), explain='all').score_batch(batch)"
+    )
+    assert "pandas" not in {name.partition(".")[0] for name in loaded_modules(root, statement)}

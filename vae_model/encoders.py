@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from vae_model.arrays import to_arrow, to_arrow_text, to_numpy
 from vae_model.scales import Bools, Codes, Doubles, Floats, fit_scale, soft_clip, to_doubles, unclip
 from vae_model.times import ClockEncoder, TimeEncoder
 
@@ -82,10 +83,10 @@ class VectorEncoder:
     def to_matrix(self, values: pa.Array) -> tuple[Doubles, Bools]:
         if isinstance(values, pa.FixedSizeListArray):
             values = values.cast(pa.list_(values.type.value_type))
-        lengths = pc.fill_null(pc.list_value_length(values), -1).to_numpy(zero_copy_only=False)
+        lengths = to_numpy(pc.fill_null(pc.list_value_length(values), -1))
         absent: Bools = lengths != self.length
         rows = np.zeros((len(values), self.length))
-        kept = values.filter(pa.array(~absent))
+        kept = values.filter(to_arrow(~absent))
         rows[~absent] = to_doubles(kept.flatten()).reshape(-1, self.length)
         return rows, absent
 
@@ -150,9 +151,9 @@ class CategoryEncoder:
     def encode(self, values: pa.Array, out: Codes) -> Bools:
         """Write [n] codes into `out`; return [n] True where there is no value."""
         text = to_text(values)
-        codes = pc.index_in(text, value_set=pa.array(self.levels, text.type))
-        absent: Bools = np.asarray(text.is_null().to_numpy(zero_copy_only=False), dtype=np.bool_)
-        out[:] = pc.fill_null(codes, self.unseen).to_numpy(zero_copy_only=False)
+        codes = pc.index_in(text, value_set=to_arrow_text(self.levels))
+        absent: Bools = to_numpy(text.is_null())
+        out[:] = to_numpy(pc.fill_null(codes, self.unseen))
         out[absent] = self.absent
         return absent
 

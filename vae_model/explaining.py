@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from vae_model.arrays import to_arrow, to_arrow_text
 from vae_model.bundle import Bundle
 from vae_model.encoders import CategoryEncoder
 from vae_model.encoding import Encoded
@@ -66,40 +67,31 @@ class Explainer:
         order = np.argsort(-shares, axis=0, kind="stable")[:TOP]
         keep = np.take_along_axis(shares, order, axis=0) >= MIN_SHARE
         keep[0] = True
-        reasons: list[list[dict[str, object]]] = [[] for _ in range(len(rows))]
-        observed, expected = self._values(batch, encoded, rows, order, keep)
-        for rank, position in zip(*np.nonzero(keep), strict=True):
-            k = int(order[rank, position])
-            reasons[position].append(
-                {
-                    "column": self.bundle.feature_names[k],
-                    "share": float(shares[k, position]),
-                    "observed": observed[(k, int(position))],
-                    "expected": expected[(k, int(position))],
-                }
-            )
+        # Row by row, the largest share first.
+        positions, ranks = np.nonzero(keep.T)
+        columns = order[ranks, positions]
+        observed = self._observed(batch, rows[positions], columns)
+        expected = self.expected_values(encoded, rows[positions], columns)
+        names = [self.bundle.feature_names[k] for k in columns]
+        share = to_arrow(shares[columns, positions])
+        flat = pa.StructArray.from_arrays(
+            [to_arrow_text(names), share, to_arrow_text(observed), to_arrow_text(expected)], fields=list(REASON)
+        )
         counts = np.zeros(n, np.int32)
-        counts[rows] = [len(r) for r in reasons]
+        counts[rows] = keep.sum(axis=0)
         offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
         mask = np.ones(n, np.bool_)
         mask[rows] = False
-        flat = pa.array([reason for row in reasons for reason in row], REASON)
-        return pa.ListArray.from_arrays(pa.array(offsets), flat, type=pa.list_(REASON), mask=pa.array(mask))
+        return pa.ListArray.from_arrays(to_arrow(offsets), flat, type=pa.list_(REASON), mask=to_arrow(mask))
 
-    def _values(
-        self, batch: pa.RecordBatch, encoded: Encoded, rows: Indices, order: Indices, keep: npt.NDArray[np.bool_]
-    ) -> tuple[dict[tuple[int, int], str], dict[tuple[int, int], str]]:
-        ranks, positions = np.nonzero(keep)
-        columns = order[ranks, positions]
-        pairs = list(zip(columns.tolist(), positions.tolist(), strict=True))
-        expected = dict(zip(pairs, self.expected_values(encoded, rows[positions], columns), strict=True))
-        observed: dict[tuple[int, int], str] = {}
+    def _observed(self, batch: pa.RecordBatch, rows: Indices, columns: Indices) -> list[str]:
+        words: list[str] = [""] * len(rows)
         for k in np.unique(columns):
-            mine = positions[columns == k]
-            values = batch.column(self.bundle.feature_names[k]).take(pa.array(rows[mine]))
-            for position, value in zip(mine.tolist(), values, strict=True):
-                observed[(int(k), position)] = to_words(value.as_py())
-        return observed, expected
+            mine = np.flatnonzero(columns == k)
+            values = batch.column(self.bundle.feature_names[k]).take(to_arrow(rows[mine]))
+            for position, value in zip(mine, values, strict=True):
+                words[position] = to_words(value.as_py())
+        return words
 
     def expected_values(self, encoded: Encoded, rows: Indices, columns: Indices) -> list[str]:
         """What the model expects in some cells, given the other columns of each one's row.

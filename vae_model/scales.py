@@ -7,7 +7,10 @@ import math
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as pt
+
+from vae_model.arrays import to_numpy
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -47,8 +50,8 @@ def to_doubles(values: pa.Array) -> Doubles:
     elif pt.is_duration(values.type):
         values = values.cast(pa.int64())
     if values.null_count:
-        values = values.cast(pa.float64(), safe=False)
-    return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)
+        values = pc.fill_null(values.cast(pa.float64(), safe=False), math.nan)
+    return np.asarray(to_numpy(values), dtype=np.float64)
 
 
 def fit_scale(x: Doubles) -> tuple[float, float]:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from vae_model.arrays import to_arrow, to_arrow_text
 from vae_model.bundle import Bundle
 from vae_model.encoding import Encoded
 from vae_model.errors import DataError
@@ -58,6 +59,10 @@ class Scorer:
         self.scored_at = scored_at or datetime.now(UTC)
         self.forward = build_forward(bundle, samples)
         self.explainer = Explainer(bundle, self.forward)
+        self._model_id = to_arrow_text([bundle.model_id])[0]
+        utc = self.scored_at.astimezone(UTC) if self.scored_at.tzinfo else self.scored_at
+        moment = np.datetime64(utc.replace(tzinfo=None), "us").astype(np.int64)
+        self._scored_at = to_arrow(np.array([moment])).cast(SCORE_SCHEMA.field("scored_at").type)[0]
         self.schema = SCORE_SCHEMA
 
     @property
@@ -78,16 +83,16 @@ class Scorer:
         reasons = self._explain(batch, encoded, rows, is_anomaly)
         n = batch.num_rows
         columns: dict[str, pa.Array] = {
-            "anomaly_score": pa.array(-rows.log10_p + 0.0),
-            "anomaly_p_value": pa.array(p_value),
-            "is_anomaly": pa.array(is_anomaly),
-            "reconstruction_error": pa.array(rows.error),
-            "reconstruction_nll": pa.array(rows.nll),
+            "anomaly_score": to_arrow(-rows.log10_p + 0.0),
+            "anomaly_p_value": to_arrow(p_value),
+            "is_anomaly": to_arrow(is_anomaly),
+            "reconstruction_error": to_arrow(rows.error),
+            "reconstruction_nll": to_arrow(rows.nll),
             "latent_mu": _to_list_array(rows.mu),
             "latent_sigma": _to_list_array(rows.sigma),
             "top_columns": reasons,
-            "model_id": pa.repeat(pa.scalar(self.bundle.model_id), n),
-            "scored_at": pa.repeat(pa.scalar(self.scored_at, pa.timestamp("us", tz="UTC")), n),
+            "model_id": pa.repeat(self._model_id, n),
+            "scored_at": pa.repeat(self._scored_at, n),
         }
         return pa.RecordBatch.from_arrays([columns[name] for name in SCORE_COLUMNS], schema=self.schema)
 
@@ -152,8 +157,8 @@ def combine(bundle: Bundle, scores: BlockScores) -> Doubles:
 
 def _to_list_array(values: npt.NDArray[np.float32]) -> pa.ListArray:
     n, width = values.shape
-    offsets = pa.array(np.arange(n + 1, dtype=np.int32) * np.int32(width))
-    return pa.ListArray.from_arrays(offsets, pa.array(values.reshape(-1)))
+    offsets = to_arrow(np.arange(n + 1, dtype=np.int32) * np.int32(width))
+    return pa.ListArray.from_arrays(offsets, to_arrow(values))
 
 
 def score_batches(batches: Iterable[pa.RecordBatch], scorer: Scorer) -> Iterator[pa.RecordBatch]:

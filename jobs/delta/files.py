@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from jobs.delta.statistics import choose_columns, summarise
+from vae_model.arrays import to_arrow
 
 FILE_BYTES: Final = 128 * 2**20
 ROW_GROUP_ROWS: Final = 131_072
@@ -205,7 +206,7 @@ def split_partitions(batch: pa.RecordBatch, columns: tuple[str, ...]) -> list[tu
     starts = np.flatnonzero(np.diff(codes, prepend=-1))
     if len(starts) > codes.max() + 1:
         order = np.argsort(codes, kind="stable")
-        batch, codes = batch.take(pa.array(order)), codes[order]
+        batch, codes = batch.take(to_arrow(order)), codes[order]
         starts = np.flatnonzero(np.diff(codes, prepend=-1))
     parts = []
     for start, stop in itertools.pairwise([*starts.tolist(), batch.num_rows]):

@@ -18,6 +18,7 @@ from jobs.delta.reading import Condition, count_matching, read_file, read_row_gr
 from jobs.delta.splicing import Group, check_carried, find_finite, splice_file
 from jobs.delta.storage import TableRef, open_filesystem
 from jobs.parquet.footer import Footer, NotUnderstood
+from vae_model.arrays import to_arrow
 from vae_model.scorer import Scorer
 
 # Rows that are scored at once: below it the network's fixed costs show, far above it its caches overflow.
@@ -190,7 +191,7 @@ class KeepOtherKeys:
         keys = read_file(self.there, self.file, self.touched.column_names)
         replaced = sum(int(has_keys(batch, self.touched).sum()) for batch in keys)
         rows = read_file(self.there, self.file, self.there.schema.names)
-        kept = (batch.filter(pa.array(~has_keys(batch, self.touched))) for batch in rows)
+        kept = (batch.filter(to_arrow(~has_keys(batch, self.touched))) for batch in rows)
         return _rewrite(self.file, replaced, kept, self.target)
 
 

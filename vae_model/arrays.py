@@ -1,0 +1,37 @@
+"""numpy to Arrow and back, in the same memory where that can be. pyarrow's own functions would import pandas, to see
+whether they got something of its kind: a second of every new worker's time."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.types as pt
+
+
+def to_arrow(values: npt.NDArray[Any]) -> pa.Array:
+    """Numbers or booleans of any shape as one Arrow array without NULLs."""
+    flat = np.ascontiguousarray(values).reshape(-1)
+    data = np.packbits(flat, bitorder="little") if flat.dtype == np.bool_ else flat
+    return pa.Array.from_buffers(pa.from_numpy_dtype(flat.dtype), flat.size, [None, pa.py_buffer(data)])
+
+
+def to_arrow_text(words: Sequence[str]) -> pa.StringArray:
+    """Texts as an Arrow array without NULLs."""
+    encoded = [word.encode() for word in words]
+    offsets = np.fromiter(itertools.accumulate(map(len, encoded), initial=0), np.int32, len(encoded) + 1)
+    return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
+
+
+def to_numpy(values: pa.Array) -> npt.NDArray[Any]:
+    """Numbers or booleans without NULLs, [n]; read-only where they share memory."""
+    data, count = values.buffers()[1], len(values)
+    if pt.is_boolean(values.type):
+        bits = np.frombuffer(data or b"", np.uint8)
+        return np.unpackbits(bits, bitorder="little")[values.offset : values.offset + count].astype(np.bool_)
+    dtype = np.dtype(values.type.to_pandas_dtype())
+    return np.frombuffer(data or b"", dtype, count, values.offset * dtype.itemsize)
