@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as pt
 
 
@@ -25,6 +26,12 @@ def to_arrow_text(words: Sequence[str]) -> pa.StringArray:
     encoded = [word.encode() for word in words]
     offsets = np.fromiter(itertools.accumulate(map(len, encoded), initial=0), np.int32, len(encoded) + 1)
     return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
+
+
+def fill_null(values: pa.Array, number: float) -> pa.Array:
+    """Numbers with `number` where they are NULL."""
+    filler = np.array([number], values.type.to_pandas_dtype())
+    return pc.fill_null(values, to_arrow(filler)[0]) if values.null_count else values
 
 
 def to_numpy(values: pa.Array) -> npt.NDArray[Any]:

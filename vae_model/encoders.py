@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from vae_model.arrays import to_arrow, to_arrow_text, to_numpy
+from vae_model.arrays import fill_null, to_arrow, to_arrow_text, to_numpy
 from vae_model.scales import Bools, Codes, Doubles, Floats, fit_scale, soft_clip, to_doubles, unclip
 from vae_model.times import ClockEncoder, TimeEncoder
 
@@ -83,7 +83,7 @@ class VectorEncoder:
     def to_matrix(self, values: pa.Array) -> tuple[Doubles, Bools]:
         if isinstance(values, pa.FixedSizeListArray):
             values = values.cast(pa.list_(values.type.value_type))
-        lengths = to_numpy(pc.fill_null(pc.list_value_length(values), -1))
+        lengths = to_numpy(fill_null(pc.list_value_length(values), -1))
         absent: Bools = lengths != self.length
         rows = np.zeros((len(values), self.length))
         kept = values.filter(to_arrow(~absent))
@@ -153,7 +153,7 @@ class CategoryEncoder:
         text = to_text(values)
         codes = pc.index_in(text, value_set=to_arrow_text(self.levels))
         absent: Bools = to_numpy(text.is_null())
-        out[:] = to_numpy(pc.fill_null(codes, self.unseen))
+        out[:] = to_numpy(fill_null(codes, self.unseen))
         out[absent] = self.absent
         return absent
 

@@ -7,10 +7,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from vae_model.arrays import to_numpy
+from vae_model.arrays import fill_null, to_numpy
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -50,7 +49,7 @@ def to_doubles(values: pa.Array) -> Doubles:
     elif pt.is_duration(values.type):
         values = values.cast(pa.int64())
     if values.null_count:
-        values = pc.fill_null(values.cast(pa.float64(), safe=False), math.nan)
+        values = fill_null(values.cast(pa.float64(), safe=False), math.nan)
     return np.asarray(to_numpy(values), dtype=np.float64)
 
 
