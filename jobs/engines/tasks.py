@@ -126,8 +126,12 @@ class ScoreFiles:
         file, layout = part.file, self.target.layout
         try:
             footer = check_carried(self.source, file, layout, scorer.schema.names)
-            numbers = range(len(footer.groups)) if part.row_groups is None else part.row_groups
-            groups = (self._score_group(file, footer, number, scorer, advance) for number in numbers)
+        except (NotUnderstood, OSError, pa.ArrowException):
+            # A file that cannot be read says so when it is read in full.
+            return None
+        numbers = range(len(footer.groups)) if part.row_groups is None else part.row_groups
+        groups = (self._score_group(file, footer, number, scorer, advance) for number in numbers)
+        try:
             added = splice_file(self.source, file, footer, part.row_groups, self.target.filesystem, layout, groups)
         except NotUnderstood:
             return None
