@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable, write_deltalake
 
 import vae_model as vm
-from jobs.engines.tasks import MANY_FILES
+from jobs.engines.splitting import MANY_FILES
 from tests.jobs.job import Job, live_files
 
 NIGHTS = MANY_FILES + 4
