@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs import cli_monitor
+from jobs import cli_monitor, cli_report
 from jobs.cli_options import (
     DEMO_CONFIG,
     ConfigOption,
@@ -38,6 +38,7 @@ app = typer.Typer(
 )
 app.command()(cli_monitor.monitor)
 app.command()(cli_monitor.incidents)
+app.command()(cli_report.report)
 
 
 def main(command: str | None = None) -> None:

@@ -111,6 +111,15 @@ class Monitor(_Section):
     close_after: int = Field(default=3, ge=1)
 
 
+class ReportConfig(_Section):
+    """The page that `report` writes; without a path it lies beside the scored table, or in data/."""
+
+    path: Folder | None = None
+    rows: int = Field(default=50, ge=1, le=1_000)
+    nights: int = Field(default=400, ge=1, le=5_000)
+    sample: int = Field(default=2_000, ge=1, le=10_000)
+
+
 class SparkConfig(_Section):
     """How Sandtimer starts Spark; ignored under spark-submit, which has already decided."""
 
@@ -131,6 +140,7 @@ class Config(_Section):
     bundle: BundleConfig
     score: Score
     monitor: Monitor = Monitor()
+    report: ReportConfig = ReportConfig()
     spark: SparkConfig = SparkConfig()
 
     def column_options(self, partition_columns: Sequence[str]) -> ColumnOptions:
@@ -140,8 +150,9 @@ class Config(_Section):
         return ColumnOptions(**self.columns.model_dump(), ignore=ignore)
 
     def digest(self) -> str:
-        """Short digest of everything in the config but secrets; it goes into each commit's lineage."""
-        content = self.model_dump(mode="json", exclude={"source": {"storage_options"}, "spark": {"conf"}})
+        """Short digest of what decides a run, without secrets; it goes into each commit's lineage."""
+        secrets = {"source": {"storage_options"}, "spark": {"conf"}}
+        content = self.model_dump(mode="json", exclude={"report": True, **secrets})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

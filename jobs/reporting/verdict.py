@@ -1,0 +1,90 @@
+"""The first sentence of the report: is something wrong, since when, in which column."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from jobs.reporting.nights import Night, sum_blame
+
+# One quiet night in ten thousand has more alerts than the limit by chance.
+FALSE_ALARMS = 1e-4
+Level = Literal["quiet", "past", "alarm"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the nights say.
+
+    Attributes:
+        level: quiet; past: nights went over their limit, the last one did not; alarm: the last one did.
+        headline: one sentence.
+        detail: one more.
+        over: names of the nights over their limit.
+    """
+
+    level: Level
+    headline: str
+    detail: str
+    over: tuple[str, ...]
+
+
+def find_limit(rows: int, budget: float) -> int:
+    """The most alerts that chance gives so many normal rows: quantile of a Poisson distribution."""
+    mean = rows * budget
+    if mean > 500:
+        return math.ceil(mean + 3.72 * math.sqrt(mean))
+    term = total = math.exp(-mean)
+    limit = 0
+    while total < 1 - FALSE_ALARMS:
+        limit += 1
+        term *= mean / limit
+        total += term
+    return limit
+
+
+def judge(nights: Sequence[Night], budget: float) -> Verdict:
+    """Judge the report's nights, oldest first."""
+    rows, alerts = sum(night.rows for night in nights), sum(night.alerts for night in nights)
+    counted = f"{alerts:,} alerts in {rows:,} rows, {rows * budget:,.1f} expected at the budget of {budget:g}."
+    over = [night for night in nights if night.alerts > find_limit(night.rows, budget)]
+    names = tuple(night.name for night in over)
+    if not nights:
+        return Verdict("quiet", "No rows to report on", "Nothing is scored here yet, or nothing matches.", ())
+    if not over:
+        return Verdict("quiet", "Nothing unusual", counted, ())
+    streak = _last_streak(nights, names)
+    if streak:
+        first = streak[0].name
+        expected = sum(night.rows for night in streak) * budget
+        times = sum(night.alerts for night in streak) / expected
+        since = f"since {first}" if len(streak) > 1 else f"on {first}"
+        return Verdict("alarm", f"{times:,.0f} times the expected alerts {since}{_name_column(streak)}", counted, names)
+    last = over[-1]
+    return Verdict(
+        "past",
+        f"Quiet on {nights[-1].name}; the last night over its limit was {last.name}{_name_column([last])}",
+        f"{len(over):,} of {len(nights):,} nights had more alerts than chance gives. {counted}",
+        names,
+    )
+
+
+def _last_streak(nights: Sequence[Night], over: Sequence[str]) -> list[Night]:
+    """The nights over their limit that end with the last night, oldest first."""
+    streak: list[Night] = []
+    for night in reversed(nights):
+        if night.name not in over:
+            break
+        streak.insert(0, night)
+    return streak
+
+
+def _name_column(nights: Sequence[Night]) -> str:
+    blame = sum_blame(nights)
+    alerts = sum(night.alerts for night in nights)
+    if not blame or not alerts:
+        return ""
+    column, (first, _) = next(iter(blame.items()))
+    return f", mostly in {column} (first reason of {first / alerts:.0%})"
