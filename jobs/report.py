@@ -94,7 +94,7 @@ def collect(
     contents = read_counts(engine, target, scope.rows, encoders, carried)
     key = [name for name in config.source.key if name in carried]
     nights = read_nights(engine, target, scope, rows=True)
-    same = scope.rows == scope.context
+    context = nights if scope.rows == scope.context else read_nights(engine, target, scope)
     return Findings(
         target=target,
         source=config.source.table,
@@ -102,9 +102,9 @@ def collect(
         scope=scope,
         runs=runs,
         counts=counts,
-        context=(nights if same else read_nights(engine, target, scope))[-config.report.nights :],
+        context=context[-config.report.nights :],
         nights=nights,
-        verdict=judge(nights, config.score.alert_budget),
+        verdict=judge(nights, context, config.score.alert_budget),
         strangest=read_strangest(engine, target, scope, counts, key, config.report.rows, config.bundle.path),
         quality=list_quality(contents, bundle, carried, target.schema),
         latent=read_map(engine, target, scope.rows, counts, key, config.report.sample),

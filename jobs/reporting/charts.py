@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,15 +14,16 @@ from jobs.reporting.latent import LatentMap
 from jobs.reporting.nights import Night
 from jobs.reporting.summaries import BIN
 from jobs.reporting.svg import ACCENT, ALERT, CARD, FONT_PX, GRID, INK, MUTED, draw_svg
-from jobs.reporting.verdict import find_limit
+from jobs.reporting.verdict import find_limit, is_over
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NARROW_PX = 340
+NARROW_PX = 320
 NARROW_NIGHTS = 60
-HALF_PX = 520
+HALF_PX = 480
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def draw_both(name: str, label: str, width: int, heights: tuple[int, int], draw: Callable[[Figure, bool], None]) -> str:
@@ -36,21 +38,9 @@ def draw_trend(nights: Sequence[Night], budget: float, chosen: frozenset[str]) -
 
     def draw(figure: Figure, narrow: bool) -> None:
         shown = nights[-NARROW_NIGHTS:] if narrow else nights
-        x = np.arange(len(shown))
-        limits = [find_limit(night.rows, budget) for night in shown]
-        over = [night.alerts > limit for night, limit in zip(shown, limits, strict=True)]
         alerts, rows = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        width = 0.8 if len(shown) <= 120 else 1.0
-        for flag, colour in ((False, ACCENT), (True, ALERT)):
-            _draw_bars(
-                alerts, x, [n.alerts if o is flag else 0 for n, o in zip(shown, over, strict=True)], colour, width
-            )
-        alerts.step(x, limits, where="mid", color=INK, linewidth=1.0, linestyle=(0, (4, 2)))
-        label = "most that chance gives" if narrow else "most alerts that chance gives"
-        alerts.annotate(label, (0, limits[0]), xytext=(2, 4), textcoords="offset points", color=INK, va="bottom")
-        alerts.set_ylabel("alerts")
-        alerts.set_ylim(0, max(1.15 * max([n.alerts for n in shown]), 1.6 * max(limits), 1.0))
-        _draw_bars(rows, x, [night.rows for night in shown], MUTED, width)
+        _draw_alerts(alerts, shown, budget)
+        _draw_bars(rows, np.arange(len(shown)), [night.rows for night in shown], MUTED)
         rows.set_ylabel("rows")
         rows.yaxis.set_major_formatter(_shorten)
         for axes in (alerts, rows):
@@ -58,13 +48,28 @@ def draw_trend(nights: Sequence[Night], budget: float, chosen: frozenset[str]) -
             axes.margins(x=0.01)
             axes.grid(axis="x", visible=False)
         if 0 < sum(night.name in chosen for night in shown) < len(shown):
-            for position, night in zip(x, shown, strict=True):
+            for position, night in enumerate(shown):
                 if night.name in chosen:
                     alerts.axvspan(position - 0.5, position + 0.5, color=GRID, alpha=0.6, linewidth=0, zorder=0)
-        _label_nights(rows, shown, 4 if narrow else 9)
+        _label_nights(rows, shown, 4 if narrow else 10)
 
     label = f"Alerts and rows of {len(nights)} nights; the table of nights has the numbers"
     return draw_both("trend", label, 1_080, (290, 270), draw)
+
+
+def _draw_alerts(axes: Axes, nights: Sequence[Night], budget: float) -> None:
+    x = np.arange(len(nights))
+    limits = [find_limit(night.rows, budget) for night in nights]
+    for flag, colour in ((False, ACCENT), (True, ALERT)):
+        heights = [night.alerts if is_over(night, budget) is flag else 0 for night in nights]
+        _draw_bars(axes, x, heights, colour)
+    axes.step(x, limits, where="mid", color=MUTED, linewidth=1.0)
+    axes.annotate(
+        "limit: the most that chance gives", (0, max(limits)), xytext=(0, 3), textcoords="offset points",
+        color=MUTED, va="bottom",
+    )  # fmt: skip
+    axes.set_ylabel("alerts")
+    axes.set_ylim(0, max(1.1 * max(night.alerts for night in nights), 1.35 * max(limits), 1.0))
 
 
 def draw_scores(counts: Counts, budget: float) -> str:
@@ -80,7 +85,7 @@ def draw_scores(counts: Counts, budget: float) -> str:
         reached = np.asarray([rows[lows >= edge - BIN / 10].sum() for edge in edges]) / total
         known = reached > 0
         axes.plot(edges, 10.0**-edges, color=MUTED, linestyle=(0, (4, 2)), linewidth=1.4, label="calibrated")
-        axes.plot(edges[known], reached[known], color=ACCENT, label="observed", drawstyle="steps-post")
+        axes.plot(edges[known], reached[known], color=ACCENT, label="observed")
         axes.axvline(-math.log10(budget), color=ALERT, linewidth=1.2)
         axes.annotate(
             "alerts →", (-math.log10(budget), 1.0), xycoords=("data", "axes fraction"), xytext=(4, -2),
@@ -90,21 +95,25 @@ def draw_scores(counts: Counts, budget: float) -> str:
         axes.set_ylim(0.4 / total, 1.5)
         axes.set_xlim(0, end)
         axes.yaxis.set_major_formatter(_name_share)
-        axes.set_xlabel("anomaly score: −log₁₀ of the p-value")
+        axes.set_xlabel("anomaly score (3: one in a thousand)")
         axes.set_ylabel("share of rows that reach it")
         axes.legend(loc="lower left", fontsize=FONT_PX)
 
     label = "Share of rows that reach each anomaly score, against the share that the calibration expects"
-    return draw_both("scores", label, HALF_PX, (320, 270), draw)
+    return draw_both("scores", label, HALF_PX, (340, 270), draw)
 
 
 def draw_map(found: LatentMap) -> str:
     """The latent layer seen along its two main axes, alerts on top."""
 
-    def draw(figure: Figure, _: bool) -> None:
+    def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        axes.scatter(*found.rows.T, s=7, color=ACCENT, alpha=0.35, linewidths=0, label="rows, a sample")
-        axes.scatter(*found.alerts.T, s=22, color=ALERT, edgecolors=CARD, linewidths=0.6, label="alerts")
+        axes.scatter(
+            found.rows[:, 0], found.rows[:, 1], s=7, color=ACCENT, alpha=0.35, linewidths=0, label="rows, a sample"
+        )
+        axes.scatter(
+            found.alerts[:, 0], found.alerts[:, 1], s=22, color=ALERT, edgecolors=CARD, linewidths=0.6, label="alerts"
+        )
         for axis, number in ((axes.xaxis, 0), (axes.yaxis, 1)):
             axis.set_label_text(f"principal axis {number + 1} ({found.shares[number]:.0%} of the variance)")
         axes.locator_params(nbins=6)
@@ -112,7 +121,8 @@ def draw_map(found: LatentMap) -> str:
         figure.legend(loc="outside upper left", ncols=2, fontsize=FONT_PX, handletextpad=0.2, columnspacing=1.0)
 
     label = f"Map of the latent layer: {len(found.rows):,} rows and {len(found.alerts):,} alerts"
-    return draw_both("map", label, HALF_PX, (400, 340), draw)
+    # One size: thousands of points are most of the page.
+    return draw_svg("map", label, 400, 340, draw)
 
 
 def draw_training(curve: Sequence[Mapping[str, float]]) -> str:
@@ -131,19 +141,29 @@ def draw_training(curve: Sequence[Mapping[str, float]]) -> str:
     return draw_both("training", "Training curve: loss by epoch", HALF_PX, (300, 260), draw)
 
 
-def _draw_bars(axes: Axes, x: Any, heights: Sequence[int], colour: str, width: float) -> None:
+def _draw_bars(axes: Axes, x: Any, heights: Sequence[int], colour: str) -> None:
     """Bars as one shape: hundreds of rectangles would be the largest part of the page."""
-    edges = np.column_stack([x - width / 2, x - width / 2, x + width / 2, x + width / 2]).ravel()
+    half = 0.4 if len(x) <= 120 else 0.5
+    edges = np.column_stack([x - half, x - half, x + half, x + half]).ravel()
     tops = np.column_stack([np.zeros(len(x)), heights, heights, np.zeros(len(x))]).ravel()
     axes.fill_between(edges, tops, color=colour, linewidth=0)
 
 
 def _label_nights(axes: Axes, nights: Sequence[Night], ticks: int) -> None:
-    step = max(1, math.ceil(len(nights) / ticks))
-    positions = list(range(len(nights) - 1, -1, -step))[::-1]
-    axes.set_xticks(positions, [nights[i].name[:12] for i in positions])
-    for text in axes.get_xticklabels()[-1:]:
-        text.set_horizontalalignment("right" if len(nights) > 3 else "center")
+    """Evenly spaced nights, first and last included; the year where it is another one."""
+    last = len(nights) - 1
+    positions = sorted({round(last * i / max(ticks - 1, 1)) for i in range(ticks)})
+    labels, year = [], ""
+    for position in positions:
+        name = nights[position].name
+        try:
+            day = date.fromisoformat(name)
+        except ValueError:
+            labels.append(name[:12])
+            continue
+        labels.append(f"{_MONTHS[day.month - 1]} {day.day}" + (f"\n{day.year}" if str(day.year) != year else ""))
+        year = str(day.year)
+    axes.set_xticks(positions, labels)
 
 
 def _shorten(value: float, _: object = None) -> str:

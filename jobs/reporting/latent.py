@@ -1,4 +1,4 @@
-"""The map of the latent layer: mu of a fixed sample of rows, and of alerts, along the two axes that spread them most."""
+"""The map of the latent layer: mu of a fixed sample of rows and of alerts, along the two axes of most spread."""
 
 from __future__ import annotations
 

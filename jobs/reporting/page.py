@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 MAX_KEY_COLUMNS = 4
+_SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
 
 
 @dataclass(frozen=True)
@@ -176,5 +178,5 @@ def _format_one_in(value: float) -> str:
     if value < 1e12:
         size, word = (1e9, "billion") if value >= 1e9 else (1e6, "million")
         return f"{value / size:,.1f} {word}"
-    mantissa, exponent = f"{value:.0e}".split("e")
-    return f"10^{int(exponent)}" if mantissa == "1" else f"{mantissa} × 10^{int(exponent)}"
+    # A power of ten: beyond this no one counts.
+    return "10" + "".join(_SUPERSCRIPTS[int(digit)] for digit in str(round(math.log10(value))))

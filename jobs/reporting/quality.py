@@ -27,7 +27,7 @@ class ColumnQuality:
         kind: how the model sees it; empty for a column that is only carried.
         null_share: NULL and NaN.
         null_share_then: in training; None where it is not known.
-        low, high, mean: of the finite values, in words.
+        low, high, mean: of the finite values, in words; no mean for clock times and what is not modelled.
         low_then, high_then: in training.
         unseen: rows with a category that training did not keep; None for what has no categories.
         unseen_values: the most frequent of these, with their rows.
@@ -91,7 +91,7 @@ def _describe(name: str, counts: Counts, then: tuple[object, float] | None, dtyp
         null_share_then=share_then,
         low=_in_words(found.low, dtype),
         high=_in_words(found.high, dtype),
-        mean=_in_words(found.total / found.rows, dtype) if found.rows and not pt.is_temporal(dtype) else "",
+        mean=_in_words(found.total / found.rows, dtype) if found.rows and isinstance(encoder, NumberEncoder) else "",
         low_then=low_then,
         high_then=high_then,
         unseen=unseen,

@@ -26,7 +26,6 @@ NIGHTS = pa.schema(
 _NIGHT_KEYS = ["night", "column"]
 _NIGHT_SUMS = [("rows", "sum"), ("alerts", "sum"), ("share", "sum")]
 
-
 BIN: Final = 0.1  # of the anomaly score
 _LAST_BIN = 1_000
 MAX_UNSEEN = 1_000
@@ -93,6 +92,7 @@ def _blame(names: pa.Array, batch: pa.RecordBatch) -> pa.Table:
 
 
 def merge_nights(table: pa.Table) -> pa.Table:
+    """Lines of the same night and column as one."""
     # One thread: the order of a sum decides its last digits.
     merged = table.group_by(_NIGHT_KEYS, use_threads=False).aggregate(_NIGHT_SUMS)
     named = merged.select([*_NIGHT_KEYS, *(f"{name}_sum" for name, _ in _NIGHT_SUMS)]).rename_columns(NIGHTS.names)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from html import escape
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jobs.errors import SetupError
 from jobs.paths import cache_dir
@@ -22,7 +22,7 @@ INK, MUTED, GRID, ACCENT, ALERT, CARD = (f"#00000{number}" for number in range(1
 _VARIABLES: Final = {INK: "ink", MUTED: "muted", GRID: "grid", ACCENT: "accent", ALERT: "alert", CARD: "card"}
 PIXELS_PER_INCH: Final = 72
 FONT_PX: Final = 12
-_STYLE: Final = {
+_STYLE: Final[dict[Any, Any]] = {
     "svg.fonttype": "none",
     "font.size": FONT_PX,
     "font.family": "DejaVu Sans",  # it comes with matplotlib: the same measures everywhere
@@ -79,7 +79,8 @@ def _inline(text: str, label: str, width: int, height: int) -> str:
     body = text[text.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r"<!--.*?-->\s*", "", body, flags=re.DOTALL)
-    opening = f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="{escape(label)}">'
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    opening = f'<svg {size} role="img" aria-label="{escape(label)}">'
     body = re.sub(r"<svg.*?>", lambda _: opening, body, count=1, flags=re.DOTALL)
     body = body.replace("xlink:href", "href")
     body = re.sub(r'<g id="[^"]*"', "<g", body)

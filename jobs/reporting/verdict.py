@@ -45,37 +45,43 @@ def find_limit(rows: int, budget: float) -> int:
     return limit
 
 
-def judge(nights: Sequence[Night], budget: float) -> Verdict:
-    """Judge the report's nights, oldest first."""
-    rows, alerts = sum(night.rows for night in nights), sum(night.alerts for night in nights)
-    counted = f"{alerts:,} alerts in {rows:,} rows, {rows * budget:,.1f} expected at the budget of {budget:g}."
-    over = [night for night in nights if night.alerts > find_limit(night.rows, budget)]
-    names = tuple(night.name for night in over)
+def judge(nights: Sequence[Night], context: Sequence[Night], budget: float) -> Verdict:
+    """Judge the report's nights, oldest first; how long it has been going on is seen in the nights before them too."""
     if not nights:
         return Verdict("quiet", "No rows to report on", "Nothing is scored here yet, or nothing matches.", ())
+    rows, alerts = sum(night.rows for night in nights), sum(night.alerts for night in nights)
+    counted = f"{alerts:,} alerts in {rows:,} rows, {rows * budget:,.1f} expected at the budget of {budget:g}."
+    over = [night for night in nights if is_over(night, budget)]
+    names = tuple(night.name for night in over)
     if not over:
         return Verdict("quiet", "Nothing unusual", counted, ())
-    streak = _last_streak(nights, names)
-    if streak:
-        first = streak[0].name
-        expected = sum(night.rows for night in streak) * budget
-        times = sum(night.alerts for night in streak) / expected
-        since = f"since {first}" if len(streak) > 1 else f"on {first}"
-        return Verdict("alarm", f"{times:,.0f} times the expected alerts {since}{_name_column(streak)}", counted, names)
     last = over[-1]
-    return Verdict(
-        "past",
-        f"Quiet on {nights[-1].name}; the last night over its limit was {last.name}{_name_column([last])}",
-        f"{len(over):,} of {len(nights):,} nights had more alerts than chance gives. {counted}",
-        names,
-    )
+    if last is not nights[-1]:
+        return Verdict(
+            "past",
+            f"Quiet on the last night; over the limit last on {last.name}",
+            f"{_name_column([last])}{len(over):,} of {len(nights):,} nights had more alerts than chance gives. {counted}",
+            names,
+        )
+    streak = _find_streak([night for night in context if night.name < nights[0].name] + list(nights), budget)
+    times = sum(night.alerts for night in streak) / (sum(night.rows for night in streak) * budget)
+    since = f"since {streak[0].name}" if len(streak) > 1 else f"on {last.name}"
+    blamed = next(iter(sum_blame(streak)), None)
+    mostly = f", mostly in {blamed}" if blamed else ""
+    headline = f"{times:,.0f} times the expected alerts {since}{mostly}"
+    return Verdict("alarm", headline, f"{_name_column(streak)}{counted}", names)
 
 
-def _last_streak(nights: Sequence[Night], over: Sequence[str]) -> list[Night]:
-    """The nights over their limit that end with the last night, oldest first."""
+def is_over(night: Night, budget: float) -> bool:
+    """Whether a night has more alerts than chance gives."""
+    return night.alerts > find_limit(night.rows, budget)
+
+
+def _find_streak(nights: Sequence[Night], budget: float) -> list[Night]:
+    """The nights over their limit that end with the last one, oldest first."""
     streak: list[Night] = []
     for night in reversed(nights):
-        if night.name not in over:
+        if not is_over(night, budget):
             break
         streak.insert(0, night)
     return streak
@@ -87,4 +93,5 @@ def _name_column(nights: Sequence[Night]) -> str:
     if not blame or not alerts:
         return ""
     column, (first, _) = next(iter(blame.items()))
-    return f", mostly in {column} (first reason of {first / alerts:.0%})"
+    start = f"On {nights[0].name} column" if len(nights) == 1 else "Column"
+    return f"{start} {column} is the first reason of {first:,} of {alerts:,} alerts. "
