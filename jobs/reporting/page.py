@@ -128,7 +128,7 @@ def _rank_blame(found: Findings) -> list[dict[str, Any]]:
     """Columns that the alerts blame: how often first, their share in all alerts, and of the one blamed most."""
     blame = sum_blame(found.nights)
     total = sum(share for _, share in blame.values()) or 1.0
-    largest = max((share for _, share in blame.values()), default=1.0)
+    largest = max((share for _, share in blame.values()), default=1.0) or 1.0
     return [
         {"column": column, "first": first, "share": share / total, "width": share / largest}
         for column, (first, share) in blame.items()

@@ -60,7 +60,7 @@ def judge(nights: Sequence[Night], context: Sequence[Night], budget: float) -> V
         return Verdict(
             "past",
             f"Quiet on the last night; over the limit last on {last.name}",
-            f"{_name_column([last])}{len(over):,} of {len(nights):,} nights had more alerts than chance gives. {counted}",
+            f"{_name_column([last])}{len(over):,} of {len(nights):,} nights had more than chance gives. {counted}",
             names,
         )
     streak = _find_streak([night for night in context if night.name < nights[0].name] + list(nights), budget)
