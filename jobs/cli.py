@@ -54,7 +54,7 @@ def demo(
     log: LogOption = None,
     debug: DebugOption = False,
 ) -> None:
-    """Real flights end to end: Delta table, extract, train, score, the ten strangest.
+    """Real flights end to end: Delta table, extract, train, score, the ten strangest, and the report.
 
     Example: `sandtimer demo --engine spark`
     """

@@ -111,7 +111,7 @@ class Monitor(_Section):
     close_after: int = Field(default=3, ge=1)
 
 
-class ReportConfig(_Section):
+class Report(_Section):
     """The page that `report` writes; without a path it lies beside the scored table, or in data/."""
 
     path: Folder | None = None
@@ -140,7 +140,7 @@ class Config(_Section):
     bundle: BundleConfig
     score: Score
     monitor: Monitor = Monitor()
-    report: ReportConfig = ReportConfig()
+    report: Report = Report()
     spark: SparkConfig = SparkConfig()
 
     def column_options(self, partition_columns: Sequence[str]) -> ColumnOptions:
@@ -152,7 +152,7 @@ class Config(_Section):
     def digest(self) -> str:
         """Short digest of what decides a run, without secrets; it goes into each commit's lineage."""
         secrets = {"source": {"storage_options"}, "spark": {"conf"}}
-        content = self.model_dump(mode="json", exclude={"report": True, **secrets})
+        content = self.model_dump(mode="json", exclude={"monitor": True, "report": True, **secrets})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

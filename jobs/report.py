@@ -29,6 +29,8 @@ from jobs.reporting.quality import list_quality
 from jobs.reporting.scope import choose_scope
 from jobs.reporting.strangest import read_strangest
 from jobs.reporting.verdict import judge
+from jobs.reporting.watching import read_drift
+from jobs.sampling import hashable_columns
 
 DEFAULT_PATH = Path("data/report.html")
 
@@ -93,12 +95,14 @@ def collect(
     encoders = dict(zip(bundle.encoder.names, bundle.encoder.encoders, strict=True)) if bundle else {}
     contents = read_counts(engine, target, scope.rows, encoders, carried)
     key = [name for name in config.source.key if name in carried]
+    hashed = key or [name for name in hashable_columns(target.schema) if name in carried]
     nights = read_nights(engine, target, scope, rows=True)
     context = nights if scope.rows == scope.context else read_nights(engine, target, scope)
     return Findings(
         target=target,
         source=config.source.table,
         budget=config.score.alert_budget,
+        limits=config.monitor,
         scope=scope,
         runs=runs,
         counts=counts,
@@ -107,7 +111,8 @@ def collect(
         verdict=judge(nights, context, config.score.alert_budget),
         strangest=read_strangest(engine, target, scope, counts, key, config.report.rows, config.bundle.path),
         quality=list_quality(contents, bundle, carried, target.schema),
-        latent=read_map(engine, target, scope.rows, counts, key, config.report.sample),
+        latent=read_map(engine, target, scope.rows, counts, hashed, config.report.sample),
+        drift=read_drift(engine, target, scope, counts, bundle, config, hashed),
         bundle=bundle,
     )
 

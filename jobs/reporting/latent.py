@@ -9,11 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-import vae_model as vm
 from jobs.engines.base import Engine, TableState
 from jobs.predicate import Predicate, combine, equals, parse_where
 from jobs.reporting.counts import Counts
-from jobs.sampling import Sample, hashable_columns
+from jobs.sampling import Sample
 
 Points = npt.NDArray[np.float64]
 _SEED = 11
@@ -53,11 +52,10 @@ def read_map(
         return None
     model_id = counts.model_ids[0]
     of_model = combine(where, equals("model_id", model_id) if len(counts.model_ids) > 1 else None)
-    hashed = tuple(key) or tuple(n for n in hashable_columns(target.schema) if n not in vm.SCORE_COLUMNS)
     model = counts.values("model")[model_id]
 
     def read(condition: Predicate | None, total: int) -> Points:
-        sample = Sample(hashed, limit, total, _SEED)
+        sample = Sample(tuple(key), limit, total, _SEED)
         return _to_matrix(engine.sample(target, ["latent_mu"], condition, sample))
 
     rows = read(of_model, model.rows)

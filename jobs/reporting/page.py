@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from jobs.config import Monitor
+from jobs.drift import Drift
 from jobs.engines.base import LogEntry, TableState
 from jobs.errors import SetupError
 from jobs.reporting import charts
@@ -37,6 +39,7 @@ class Findings:
         target: the scored table.
         source: name of the source table.
         budget: the alert budget.
+        limits: of drift.
         runs: that made the table, newest first.
         counts: of the report's rows.
         context: nights of the trend.
@@ -47,6 +50,7 @@ class Findings:
     target: TableState
     source: str
     budget: float
+    limits: Monitor
     scope: Scope
     runs: Sequence[LogEntry]
     counts: Counts
@@ -56,6 +60,7 @@ class Findings:
     strangest: Sequence[StrangeRow]
     quality: Sequence[ColumnQuality]
     latent: LatentMap | None
+    drift: Sequence[Drift]
     bundle: Bundle | None
 
 
@@ -84,7 +89,8 @@ def render_page(found: Findings) -> str:
         runs=[_describe_run(entry) for entry in found.runs],
         models=[(model_id, found.counts.values("model")[model_id]) for model_id in found.counts.model_ids],
         expected=found.counts.rows * found.budget,
-        odd_columns=[column for column in found.quality if column.remarks],
+        drifting=[drift for drift in found.drift if drift.alarms],
+        psi_limit=found.limits.psi_limit,
     )
 
 
