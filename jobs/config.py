@@ -116,7 +116,7 @@ class Report(_Section):
 
     path: Folder | None = None
     rows: int = Field(default=50, ge=1, le=1_000)
-    nights: int = Field(default=400, ge=1, le=5_000)
+    nights: int = Field(default=60, ge=0, le=5_000)
     sample: int = Field(default=2_000, ge=1, le=10_000)
 
 

@@ -12,6 +12,7 @@ if __name__ == "__main__" and not __package__:  # as a script: the packages lie 
 
 import os
 import tempfile
+from collections.abc import Sequence
 
 import vae_model as vm
 from jobs.config import Config
@@ -23,7 +24,7 @@ from jobs.models import find_model
 from jobs.plan import target_ref
 from jobs.reporting.counts import read_counts
 from jobs.reporting.latent import read_map
-from jobs.reporting.nights import read_nights
+from jobs.reporting.nights import Night, read_nights
 from jobs.reporting.page import Findings, render_page
 from jobs.reporting.quality import list_quality
 from jobs.reporting.scope import choose_scope
@@ -98,6 +99,7 @@ def collect(
     hashed = key or [name for name in hashable_columns(target.schema) if name in carried]
     nights = read_nights(engine, target, scope, rows=True)
     context = nights if scope.rows == scope.context else read_nights(engine, target, scope)
+    shown = show_before(nights, context, config.report.nights)
     return Findings(
         target=target,
         source=config.source.table,
@@ -106,7 +108,7 @@ def collect(
         scope=scope,
         runs=runs,
         counts=counts,
-        context=context[-config.report.nights :],
+        context=shown,
         nights=nights,
         verdict=judge(nights, context, config.score.alert_budget),
         strangest=read_strangest(engine, target, scope, counts, key, config.report.rows, config.bundle.path),
@@ -115,6 +117,15 @@ def collect(
         drift=read_drift(engine, target, scope, counts, bundle, config, hashed),
         bundle=bundle,
     )
+
+
+def show_before(nights: Sequence[Night], context: Sequence[Night], count: int) -> list[Night]:
+    """The nights from the report's first to its last, and at most so many before them."""
+    if not nights:
+        return list(context[-count:]) if count else []
+    first, last = nights[0].name, nights[-1].name
+    before = [night for night in context if night.name < first]
+    return before[max(len(before) - count, 0) :] + [night for night in context if first <= night.name <= last]
 
 
 def choose_path(config: Config) -> Path:
