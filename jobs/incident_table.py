@@ -23,7 +23,7 @@ from jobs.config import Config
 from jobs.delta.storage import TableRef
 from jobs.engines.base import Engine, TableState
 from jobs.events import Reporter
-from jobs.incidents import Incident, follow_incidents
+from jobs.incidents import Incident, find_incidents, follow_incidents
 from jobs.predicate import Predicate, combine, parse_where, resolve_column
 from jobs.sampling import Sample, hashable_columns
 from jobs.scene import Scene, build_scene, segment_columns
@@ -118,6 +118,22 @@ def update_incidents(
     if changed or not engine.exists(place):
         engine.upsert(place, _to_table(changed), ("id",))
     return [incident for incident in after if incident.opened in set(nights)]
+
+
+def list_known(config: Config, engine: Engine) -> list[Incident] | None:
+    """All incidents in the table; None where `monitor` has not made it."""
+    place = incidents_ref(config)
+    return _read(engine, place, None) if engine.exists(place) else None
+
+
+def search_incidents(
+    config: Config, engine: Engine, target: TableState, bundle: vm.Bundle, sample: pa.Table
+) -> list[Incident]:
+    """The incidents of the nights of some scored rows as far as they can be told without those before; nothing is
+    written."""
+    nights = nights_of(config, target, sample)
+    scene = _read_scene(config, engine, target, bundle, sample)
+    return find_incidents(scene, nights[0]) if nights and scene.nights else []
 
 
 def choose_rows(config: Config, target: TableState, rows: int, total: int) -> Sample:

@@ -30,7 +30,7 @@ from jobs.reporting.quality import list_quality
 from jobs.reporting.scope import choose_scope
 from jobs.reporting.strangest import read_strangest
 from jobs.reporting.verdict import judge
-from jobs.reporting.watching import read_drift
+from jobs.reporting.watching import watch_rows
 from jobs.sampling import hashable_columns
 
 DEFAULT_PATH = Path("data/report.html")
@@ -100,6 +100,7 @@ def collect(
     nights = read_nights(engine, target, scope, rows=True)
     context = nights if scope.rows == scope.context else read_nights(engine, target, scope)
     shown = show_before(nights, context, config.report.nights)
+    watched = watch_rows(config, engine, target, scope, counts, nights, bundle)
     return Findings(
         target=target,
         source=config.source.table,
@@ -110,11 +111,11 @@ def collect(
         counts=counts,
         context=shown,
         nights=nights,
-        verdict=judge(nights, context, config.score.alert_budget),
+        verdict=judge(nights, context, config.score.alert_budget, watched),
         strangest=read_strangest(engine, target, scope, counts, key, config.report.rows, config.bundle.path),
         quality=list_quality(contents, bundle, carried, target.schema),
         latent=read_map(engine, target, scope.rows, counts, hashed, config.report.sample),
-        drift=read_drift(engine, target, scope, counts, bundle, config, hashed),
+        watched=watched,
         bundle=bundle,
     )
 

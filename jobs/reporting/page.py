@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jobs.config import Monitor
-from jobs.drift import Drift
 from jobs.engines.base import LogEntry, TableState
 from jobs.errors import SetupError
 from jobs.reporting import charts
@@ -22,6 +21,7 @@ from jobs.reporting.quality import ColumnQuality
 from jobs.reporting.scope import Scope
 from jobs.reporting.strangest import StrangeRow
 from jobs.reporting.verdict import Verdict, find_limit
+from jobs.reporting.watching import Watched
 from vae_model import Bundle
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Findings:
     strangest: Sequence[StrangeRow]
     quality: Sequence[ColumnQuality]
     latent: LatentMap | None
-    drift: Sequence[Drift]
+    watched: Watched
     bundle: Bundle | None
 
 
@@ -89,7 +89,7 @@ def render_page(found: Findings) -> str:
         runs=[_describe_run(entry) for entry in found.runs],
         models=[(model_id, found.counts.values("model")[model_id]) for model_id in found.counts.model_ids],
         expected=found.counts.rows * found.budget,
-        drifting=[drift for drift in found.drift if drift.alarms],
+        drifting=[drift for drift in found.watched.drift if drift.alarms],
         psi_limit=found.limits.psi_limit,
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jobs.reporting.nights import Night, sum_blame
+from jobs.reporting.watching import Watched
 
 # One quiet night in ten thousand has more alerts than the limit by chance.
 FALSE_ALARMS = 1e-4
@@ -45,31 +46,59 @@ def find_limit(rows: int, budget: float) -> int:
     return limit
 
 
-def judge(nights: Sequence[Night], context: Sequence[Night], budget: float) -> Verdict:
-    """Judge the report's nights, oldest first; how long it has been going on is seen in the nights before them too."""
+def judge(nights: Sequence[Night], context: Sequence[Night], budget: float, watched: Watched) -> Verdict:
+    """Judge the report's nights, oldest first: incidents say most, then alerts beyond chance, then drift.
+
+    Args:
+        nights: the report's own.
+        context: these and the nights before, which say how long it has been going on.
+        budget: the alert budget.
+        watched: incidents and drift.
+    """
     if not nights:
         return Verdict("quiet", "No rows to report on", "Nothing is scored here yet, or nothing matches.", ())
     rows, alerts = sum(night.rows for night in nights), sum(night.alerts for night in nights)
     counted = f"{alerts:,} alerts in {rows:,} rows, {rows * budget:,.1f} expected at the budget of {budget:g}."
     over = [night for night in nights if is_over(night, budget)]
     names = tuple(night.name for night in over)
-    if not over:
-        return Verdict("quiet", "Nothing unusual", counted, ())
-    last = over[-1]
-    if last is not nights[-1]:
+    current = [one for one in watched.incidents if one.status == "open" and one.last_seen >= nights[-1].name]
+    if current:
+        worst = max(current, key=lambda one: (one.rows, one.id))
+        others = len(current) - 1
+        more = f" {others} other incident{' is' if others == 1 else 's are'} open." if others else ""
+        return Verdict("alarm", worst.description, f"One cause explains {worst.rows:,} alerts.{more} {counted}", names)
+    if over and over[-1] is nights[-1]:
+        streak = _find_streak([night for night in context if night.name < nights[0].name] + list(nights), budget)
+        return Verdict("alarm", _describe_streak(streak, budget), f"{_name_column(streak)}{counted}", names)
+    drifting = [one.column for one in watched.drift if one.alarms]
+    drifted = f" Drift in {', '.join(drifting[:3])}{', …' if len(drifting) > 3 else ''}." if drifting else ""
+    if watched.incidents or over:
+        return Verdict("past", *_look_back(nights, over, watched, f"{counted}{drifted}"), names)
+    if drifting:
+        count = f"{len(drifting)} column{'' if len(drifting) == 1 else 's'}"
         return Verdict(
-            "past",
-            f"Quiet on the last night; over the limit last on {last.name}",
-            f"{_name_column([last])}{len(over):,} of {len(nights):,} nights had more than chance gives. {counted}",
-            names,
+            "past", f"Few alerts, but {count} changed since training: {', '.join(drifting[:3])}", counted, ()
         )
-    streak = _find_streak([night for night in context if night.name < nights[0].name] + list(nights), budget)
+    return Verdict("quiet", "Nothing unusual", counted, ())
+
+
+def _look_back(nights: Sequence[Night], over: Sequence[Night], watched: Watched, counted: str) -> tuple[str, str]:
+    """Headline and detail where it is over."""
+    said = f"{len(over):,} of {len(nights):,} nights had more alerts than chance gives. " if over else ""
+    if watched.incidents:
+        last = watched.incidents[0]
+        return f"Quiet on the last night; before: {last.description}", f"{said}{counted}"
+    return (
+        f"Quiet on the last night; over the limit last on {over[-1].name}",
+        f"{_name_column(over[-1:])}{said}{counted}",
+    )
+
+
+def _describe_streak(streak: Sequence[Night], budget: float) -> str:
     times = sum(night.alerts for night in streak) / (sum(night.rows for night in streak) * budget)
-    since = f"since {streak[0].name}" if len(streak) > 1 else f"on {last.name}"
+    since = f"since {streak[0].name}" if len(streak) > 1 else f"on {streak[0].name}"
     blamed = next(iter(sum_blame(streak)), None)
-    mostly = f", mostly in {blamed}" if blamed else ""
-    headline = f"{times:,.0f} times the expected alerts {since}{mostly}"
-    return Verdict("alarm", headline, f"{_name_column(streak)}{counted}", names)
+    return f"{times:,.0f} times the expected alerts {since}{f', mostly in {blamed}' if blamed else ''}"
 
 
 def is_over(night: Night, budget: float) -> bool:

@@ -1,57 +1,79 @@
-"""Drift of the report's rows since training: what `monitor` measures, for the rows of this page."""
+"""What `monitor` watches, for the report's rows: drift since training, and incidents. Those that it has followed are read
+from its table, with their ids; where it has not run, they are searched here and nothing is written."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import numpy as np
-import pyarrow as pa
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import vae_model as vm
 from jobs.config import Config
-from jobs.drift import Drift, compare_alerts, compare_features, compare_latents, compare_scores, count_features
+from jobs.drift import Drift
 from jobs.engines.base import Engine, TableState
+from jobs.incident_table import list_known, search_incidents
+from jobs.incidents import Incident
+from jobs.monitor import Run, compare, read_sample
+from jobs.predicate import combine, equals
 from jobs.reporting.counts import Counts
+from jobs.reporting.nights import Night
 from jobs.reporting.scope import Scope
-from jobs.sampling import Sample
-
-_SEED = 13
 
 
-def read_drift(
+@dataclass(frozen=True)
+class Watched:
+    """Drift of each column, those beyond their limits first; incidents of the report's nights, the latest first.
+
+    Attributes:
+        is_followed: whether `monitor` keeps the incidents in its table.
+    """
+
+    drift: Sequence[Drift] = ()
+    incidents: Sequence[Incident] = ()
+    is_followed: bool = False
+
+
+def watch_rows(
+    config: Config,
     engine: Engine,
     target: TableState,
     scope: Scope,
     counts: Counts,
+    nights: Sequence[Night],
     bundle: vm.Bundle | None,
-    config: Config,
-    key: Sequence[str],
-) -> list[Drift]:
-    """The drift of each feature column, the scores, the alerts and the latent units, in a fixed sample of the rows;
-    those beyond their limits first.
+) -> Watched:
+    """Compare and search. Without drift where nothing can be compared: no rows, no model, or one without statistics of
+    its training rows.
 
-    Empty where there is nothing to compare: no rows, no model, or one without statistics of its training rows.
+    Args:
+        config: the job.
+        engine: to read with.
+        target: the scored table.
+        scope: the report's rows.
+        counts: of them.
+        nights: of them, in order.
+        bundle: the model of most of them; None where it is not kept.
     """
+    known = list_known(config, engine)
+    mine = _choose(known or (), nights)
     if bundle is None or bundle.profile is None or not counts.rows:
+        return Watched((), mine, known is not None)
+    condition = combine(scope.rows, equals("model_id", bundle.model_id))
+    assert condition is not None  # noqa: S101  it has a part
+    run = Run("", target, condition, bundle.model_id, datetime.min.replace(tzinfo=UTC), None)
+    rows = counts.values("model")[bundle.model_id].rows
+    sample = read_sample(config, engine, run, bundle, rows)
+    drift = compare(config, engine, run, bundle, sample, rows)
+    ordered = sorted(drift, key=lambda one: (not one.alarms, -(one.psi or 0.0)))
+    if known is None:
+        mine = _choose(search_incidents(config, engine, target, bundle, sample), nights)
+    return Watched(ordered, mine, known is not None)
+
+
+def _choose(incidents: Sequence[Incident], nights: Sequence[Night]) -> list[Incident]:
+    """Those that were seen in the report's nights, the latest and then the largest first."""
+    if not nights:
         return []
-    features = [name for name in bundle.feature_names if name in target.schema.names]
-    columns = [*features, "anomaly_score", "latent_mu", "latent_sigma"]
-    sample = Sample(tuple(key), config.monitor.rows, counts.rows, _SEED)
-    rows = engine.sample(target, columns, scope.rows, sample)
-    limits = config.monitor
-    scores = rows.column("anomaly_score").drop_null().to_numpy()
-    mu, sigma = (_to_matrix(rows.column(name)) for name in ("latent_mu", "latent_sigma"))
-    found = [
-        *compare_features(bundle, count_features(bundle, rows.to_batches()), limits),
-        compare_scores(scores, limits),
-        compare_alerts(counts.alerts, counts.rows, config.score.alert_budget, limits),
-        compare_latents(bundle, mu, sigma, limits),
-    ]
-    kept = [drift for drift in found if drift is not None]
-    return sorted(kept, key=lambda drift: (not drift.alarms, -(drift.psi or 0.0)))
-
-
-def _to_matrix(lists: pa.ChunkedArray) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    known = lists.drop_null()
-    flat = np.concatenate([chunk.flatten().to_numpy() for chunk in known.chunks] or [np.empty(0)])
-    return flat.astype(np.float64).reshape(len(known), -1)
+    first, last = nights[0].name, nights[-1].name
+    seen = [one for one in incidents if one.first_seen <= last and one.last_seen >= first]
+    return sorted(sorted(seen, key=lambda one: (-one.rows, one.id)), key=lambda one: one.last_seen, reverse=True)

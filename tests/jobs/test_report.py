@@ -20,6 +20,7 @@ from jobs.reporting.counts import BIN
 from jobs.reporting.latent import project
 from jobs.reporting.nights import Night
 from jobs.reporting.verdict import find_limit, judge
+from jobs.reporting.watching import Watched
 from tests.jobs.job import Job, Outcome
 from tests.jobs.page import Page
 
@@ -244,13 +245,13 @@ def make_nights(*alerts: int) -> list[Night]:
 
 def test_the_headline_says_since_when_and_which_column() -> None:
     nights = make_nights(1, 0, 30, 50)
-    alarm = judge(nights, nights, 0.001)
+    alarm = judge(nights, nights, 0.001, Watched())
     assert alarm.level == "alarm"
     assert alarm.headline == "40 times the expected alerts since 2024-01-03, mostly in price"
     # A report on the last night alone sees the nights before it.
-    assert judge(nights[3:], nights, 0.001).headline == alarm.headline
-    assert judge(make_nights(0, 40, 1), make_nights(0, 40, 1), 0.001).level == "past"
-    quiet = judge(make_nights(1, 0, 2), make_nights(1, 0, 2), 0.001)
+    assert judge(nights[3:], nights, 0.001, Watched()).headline == alarm.headline
+    assert judge(make_nights(0, 40, 1), make_nights(0, 40, 1), 0.001, Watched()).level == "past"
+    quiet = judge(make_nights(1, 0, 2), make_nights(1, 0, 2), 0.001, Watched())
     assert (quiet.level, quiet.over) == ("quiet", ())
 
 
