@@ -40,7 +40,7 @@ def draw_trend(nights: Sequence[Night], budget: float, chosen: frozenset[str]) -
         shown = nights[-NARROW_NIGHTS:] if narrow else nights
         alerts, rows = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         _draw_alerts(alerts, shown, budget)
-        _draw_bars(rows, np.arange(len(shown)), [night.rows for night in shown], MUTED)
+        _draw_bars(rows, np.arange(len(shown)), [night.rows for night in shown], MUTED, 0.55)
         rows.set_ylabel("rows")
         rows.yaxis.set_major_formatter(_shorten)
         for axes in (alerts, rows):
@@ -141,12 +141,12 @@ def draw_training(curve: Sequence[Mapping[str, float]]) -> str:
     return draw_both("training", "Training curve: loss by epoch", HALF_PX, (300, 260), draw)
 
 
-def _draw_bars(axes: Axes, x: Any, heights: Sequence[int], colour: str) -> None:
+def _draw_bars(axes: Axes, x: Any, heights: Sequence[int], colour: str, alpha: float = 1.0) -> None:
     """Bars as one shape: hundreds of rectangles would be the largest part of the page."""
     half = 0.4 if len(x) <= 120 else 0.5
     edges = np.column_stack([x - half, x - half, x + half, x + half]).ravel()
     tops = np.column_stack([np.zeros(len(x)), heights, heights, np.zeros(len(x))]).ravel()
-    axes.fill_between(edges, tops, color=colour, linewidth=0)
+    axes.fill_between(edges, tops, color=colour, alpha=alpha, linewidth=0)
 
 
 def _label_nights(axes: Axes, nights: Sequence[Night], ticks: int) -> None:

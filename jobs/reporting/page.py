@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -178,11 +177,12 @@ def _format_share(value: float) -> str:
     return f"{value:.0%}".replace("%", " %")
 
 
-def _format_one_in(value: float) -> str:
-    if value < 1e6:
-        return f"{value:,.0f}"
-    if value < 1e12:
-        size, word = (1e9, "billion") if value >= 1e9 else (1e6, "million")
-        return f"{value / size:,.1f} {word}"
-    # A power of ten: beyond this no one counts.
-    return "10" + "".join(_SUPERSCRIPTS[int(digit)] for digit in str(round(math.log10(value))))
+def _format_one_in(score: float) -> str:
+    """How many normal rows there are to one with such a score."""
+    if score < 6:
+        return f"{10**score:,.0f}"
+    if score < 12:
+        size, word = (9, "billion") if score >= 9 else (6, "million")
+        return f"{10 ** (score - size):,.1f} {word}"
+    # Beyond this no one counts.
+    return "10" + "".join(_SUPERSCRIPTS[int(digit)] for digit in str(round(score)))

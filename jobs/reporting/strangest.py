@@ -43,11 +43,6 @@ class StrangeRow:
     is_alert: bool
     reasons: tuple[Reason, ...]
 
-    @property
-    def one_in(self) -> float:
-        """How many normal rows there are to one that is as unusual."""
-        return float(10 ** min(self.score, 300.0))
-
 
 def read_strangest(
     engine: Engine, target: TableState, scope: Scope, counts: Counts, key: Sequence[str], limit: int, models: Path

@@ -65,7 +65,7 @@ def judge(nights: Sequence[Night], context: Sequence[Night], budget: float, watc
     if current:
         worst = max(current, key=lambda one: (one.rows, one.id))
         others = len(current) - 1
-        more = f" {others} other incident{' is' if others == 1 else 's are'} open." if others else ""
+        more = f" {_count(others, 'other incident')} {'is' if others == 1 else 'are'} open." if others else ""
         return Verdict("alarm", worst.description, f"One cause explains {worst.rows:,} alerts.{more} {counted}", names)
     if over and over[-1] is nights[-1]:
         streak = _find_streak([night for night in context if night.name < nights[0].name] + list(nights), budget)
@@ -73,7 +73,7 @@ def judge(nights: Sequence[Night], context: Sequence[Night], budget: float, watc
     drifting = [one.column for one in watched.drift if one.alarms]
     drifted = f" Drift in {', '.join(drifting[:3])}{', …' if len(drifting) > 3 else ''}." if drifting else ""
     if watched.incidents or over:
-        return Verdict("past", *_look_back(nights, over, watched, f"{counted}{drifted}"), names)
+        return Verdict("past", *_look_back(over, watched, f"{counted}{drifted}"), names)
     if drifting:
         count = f"{len(drifting)} column{'' if len(drifting) == 1 else 's'}"
         return Verdict(
@@ -82,16 +82,19 @@ def judge(nights: Sequence[Night], context: Sequence[Night], budget: float, watc
     return Verdict("quiet", "Nothing unusual", counted, ())
 
 
-def _look_back(nights: Sequence[Night], over: Sequence[Night], watched: Watched, counted: str) -> tuple[str, str]:
-    """Headline and detail where it is over."""
-    said = f"{len(over):,} of {len(nights):,} nights had more alerts than chance gives. " if over else ""
+def _look_back(over: Sequence[Night], watched: Watched, counted: str) -> tuple[str, str]:
+    """Headline and detail where something was wrong before the last night."""
+    before = []
     if watched.incidents:
-        last = watched.incidents[0]
-        return f"Quiet on the last night; before: {last.description}", f"{said}{counted}"
-    return (
-        f"Quiet on the last night; over the limit last on {over[-1].name}",
-        f"{_name_column(over[-1:])}{said}{counted}",
-    )
+        before.append(_count(len(watched.incidents), "incident"))
+    if over:
+        before.append(f"{_count(len(over), 'night')} over the limit")
+    last = f"The last incident: {watched.incidents[0].description}. " if watched.incidents else _name_column(over[-1:])
+    return f"Quiet on the last night; {' and '.join(before)} before", f"{last}{counted}"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 def _describe_streak(streak: Sequence[Night], budget: float) -> str:

@@ -1,10 +1,10 @@
-"""What `monitor` watches, for the report's rows: drift since training, and incidents. Those that it has followed are read
+"""What `monitor` watches, for the report's rows: drift since training, and incidents. Those that it has followed come
 from its table, with their ids; where it has not run, they are searched here and nothing is written."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import vae_model as vm
@@ -66,8 +66,17 @@ def watch_rows(
     drift = compare(config, engine, run, bundle, sample, rows)
     ordered = sorted(drift, key=lambda one: (not one.alarms, -(one.psi or 0.0)))
     if known is None:
-        mine = _choose(search_incidents(config, engine, target, bundle, sample), nights)
+        found = search_incidents(config, engine, target, bundle, sample)
+        mine = _choose([_close(one, nights, config.monitor.close_after) for one in found], nights)
     return Watched(ordered, mine, known is not None)
+
+
+def _close(incident: Incident, nights: Sequence[Night], close_after: int) -> Incident:
+    """As `monitor` would have closed it, after so many nights without its alerts."""
+    quiet = [night.name for night in nights if night.name > incident.last_seen]
+    if len(quiet) < close_after:
+        return replace(incident, quiet_nights=len(quiet))
+    return replace(incident, quiet_nights=len(quiet), status="closed", closed=quiet[close_after - 1])
 
 
 def _choose(incidents: Sequence[Incident], nights: Sequence[Night]) -> list[Incident]:

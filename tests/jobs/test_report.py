@@ -212,6 +212,30 @@ def test_data_quality_against_training(alerting: Job, orders: pa.Table) -> None:
     assert lines["day"][0] == "day not modelled"
 
 
+def test_one_break_is_one_line(alerting: Job, orders: pa.Table) -> None:
+    night = orders.slice(0, 200)
+    lost = pc.if_else(pc.equal(night["shop"], "rome"), pa.scalar(None, pa.float64()), night["total"])
+    night = night.set_column(night.column_names.index("total"), "total", lost)
+    night = night.set_column(1, "day", pa.array(["2024-01-04"] * 200).cast(pa.date32()))
+    night = night.set_column(0, "order_id", pa.array(range(1_000, 1_200)))
+    write_deltalake(str(alerting.source), night, mode="append")
+    assert alerting.run("score", "--logical-time", "2024-05-04T06:00:00Z").code == 0
+    outcome = report(alerting)
+    (line,) = read_page(outcome).tables["table-incidents"]
+    assert outcome.last["level"] == "alarm"
+    assert line[:2] == ["total", "NULL"]
+    assert line[2] in ("shop = 'rome'", "currency = 'EUR'")
+    assert line[5:] == ["2024-01-04", "2024-01-04", "open"]
+    assert '<h2 id="verdict">total NULL for' in read_page(outcome).html
+    # Once monitor follows it, it has an id, the same as in its table.
+    assert alerting.run("monitor").code == 5
+    followed = read_page(report(alerting)).tables["table-incidents"]
+    ids = DeltaTable(f"{alerting.target}_incidents").to_pyarrow_table()["id"].to_pylist()
+    assert [row[-1].split()[1] for row in followed] == ids
+    # Nights before it know nothing of it.
+    assert "table-incidents" not in read_page(report(alerting, "--until", "2024-01-03")).tables
+
+
 def test_missing_plots_are_a_sentence(alerting: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
