@@ -107,6 +107,8 @@ def find_swap(evidence: Evidence, others: Sequence[Evidence], values: dict[str, 
     for other in others:
         if other.column == evidence.column or other.kind != evidence.kind:
             continue
+        if not {evidence.column, other.column} <= values.keys():
+            continue  # a table of keys and scores does not carry them
         mine, theirs = values[evidence.column][evidence.rows], values[other.column][evidence.rows]
         if evidence.levels is not None and other.levels is not None:
             crossed = _foreign(mine, evidence.levels, other.levels) | _foreign(theirs, other.levels, evidence.levels)
