@@ -1,5 +1,5 @@
-"""Route `files` on Spark: the tasks that the local engine runs in threads, one in each partition of an RDD, which is the
-cheapest that Spark has. A task that is tried again writes other files; those of the first try are orphans."""
+"""Route `files` on Spark: the tasks that the local engine runs in threads, one in each partition of an RDD, which costs
+least. A task that is tried again writes other files; those of the first try are orphans that no commit mentions."""
 
 from __future__ import annotations
 
