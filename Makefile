@@ -22,7 +22,8 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format test test-nights bench bench-claims bench-detection bench-scoring constraints clean
+.PHONY: help setup demo check format test test-nights test-report browser bench bench-claims bench-detection bench-monitor bench-scoring \
+  constraints clean
 
 help: ## List these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,11 +54,21 @@ format: setup ## Format the sources and apply the linter's safe fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: setup ## All tests, Spark's included (ARGS="-k spark" chooses)
+test: setup browser ## All tests, Spark's included (ARGS="-k spark" chooses)
 	$(BIN)/python -m pytest $(ARGS)
 
 test-nights: setup ## Sixty nights of real flights on each engine, with kills and races (ARGS="--engine local")
 	$(BIN)/python -m tests.nights $(ARGS)
+
+test-report: setup browser ## The report, also in a browser without a network: sorting, filtering, phones, print
+	$(BIN)/python -m pytest tests/jobs/test_report.py tests/platforms/test_report_browser.py $(ARGS)
+
+browser: ## Chromium and its driver, from Debian's or Ubuntu's packages where there are none
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
+	  { as_root=; [ "$$(id -u)" = 0 ] || as_root=sudo; \
+	    echo "installing chromium and chromium-driver"; \
+	    $$as_root apt-get -qq update && \
+	    DEBIAN_FRONTEND=noninteractive $$as_root apt-get -qq install --no-install-recommends chromium chromium-driver >/dev/null; }
 
 bench: setup ## Measure training and scoring of the real flights on this machine
 	$(BIN)/python tests/bench_flights.py $(ARGS)
@@ -68,6 +79,9 @@ bench-claims: setup ## Measure what is claimed of autoencoders and VAEs (ARGS="-
 bench-detection: setup ## Compare detection with PyOD's detectors: planted faults, ADBench where it is (ARGS=--quick)
 	@$(call install,'.[bench]')
 	$(BIN)/python -m tests.bench.detection $(ARGS)
+
+bench-monitor: setup ## False alarms of the monitor on 2013's weeks, and planted breaks found as incidents (ARGS="--shares 0.01")
+	$(BIN)/python -m tests.bench.monitor $(ARGS)
 
 bench-scoring: setup ## Compare what scoring costs with a plain copy and with others' ways (ARGS="--cases numbers")
 	@$(call install,'.[bench]')

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jobs import cli_monitor, cli_report
 from jobs.cli_options import (
     DEMO_CONFIG,
     ConfigOption,
@@ -35,6 +36,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+app.command()(cli_monitor.monitor)
+app.command()(cli_monitor.incidents)
+app.command()(cli_report.report)
 
 
 def main(command: str | None = None) -> None:
@@ -50,7 +54,7 @@ def demo(
     log: LogOption = None,
     debug: DebugOption = False,
 ) -> None:
-    """Real flights end to end: Delta table, extract, train, score, the ten strangest.
+    """Real flights end to end: Delta table, extract, train, score, the ten strangest, and the report.
 
     Example: `sandtimer demo --engine spark`
     """

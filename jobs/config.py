@@ -101,15 +101,23 @@ class Monitor(_Section):
     incidents: Place | None = None
     rows: int = Field(default=100_000, ge=100)
     ignore: tuple[str, ...] = ()
-    psi_limit: float = Field(default=0.25, gt=0)
-    null_limit: float = Field(default=0.1, gt=0, le=1)
+    psi_limit: float = Field(default=0.1, gt=0)
+    null_limit: float = Field(default=0.02, gt=0, le=1)
     unseen_limit: float = Field(default=0.01, gt=0, le=1)
-    score_psi_limit: float = Field(default=0.5, gt=0)
+    score_limit: float = Field(default=0.5, gt=0.1, le=1)
     alert_limit: float = Field(default=5.0, ge=1)
     latent_limit: float = Field(default=0.5, ge=0, le=1)
-    latent_variance: float = Field(default=1e-3, ge=0)
     window: int = Field(default=7, ge=1)
     close_after: int = Field(default=3, ge=1)
+
+
+class Report(_Section):
+    """The page that `report` writes; without a path it lies beside the scored table, or in data/."""
+
+    path: Folder | None = None
+    rows: int = Field(default=50, ge=1, le=1_000)
+    nights: int = Field(default=60, ge=0, le=5_000)
+    sample: int = Field(default=2_000, ge=1, le=10_000)
 
 
 class SparkConfig(_Section):
@@ -132,6 +140,7 @@ class Config(_Section):
     bundle: BundleConfig
     score: Score
     monitor: Monitor = Monitor()
+    report: Report = Report()
     spark: SparkConfig = SparkConfig()
 
     def column_options(self, partition_columns: Sequence[str]) -> ColumnOptions:
@@ -141,8 +150,9 @@ class Config(_Section):
         return ColumnOptions(**self.columns.model_dump(), ignore=ignore)
 
     def digest(self) -> str:
-        """Short digest of everything in the config but secrets; it goes into each commit's lineage."""
-        content = self.model_dump(mode="json", exclude={"source": {"storage_options"}, "spark": {"conf"}})
+        """Short digest of what decides a run, without secrets; it goes into each commit's lineage."""
+        secrets = {"source": {"storage_options"}, "spark": {"conf"}}
+        content = self.model_dump(mode="json", exclude={"monitor": True, "report": True, **secrets})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -1,4 +1,4 @@
-"""`demo`: real flights -> Delta table -> extract -> train -> score -> the ten strangest flights, with the reasons."""
+"""`demo`: real flights -> Delta table -> extract -> train -> score -> the ten strangest flights and the report."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from jobs.extract import extract
 from jobs.flights import load_flights, write_delta
 from jobs.plan import target_ref
 from jobs.predicate import parse_where
+from jobs.report import report
 from jobs.score import score
 from jobs.train import train
 
@@ -51,10 +52,12 @@ def demo(config: Config, engine: Engine, reporter: Reporter) -> None:
     reporter.table("strange flight", f"The {STRANGEST} strangest flights", rows)
     query = _QUERY.format(table=config.score.table)
     reporter.say("try next", f"Try next, in Spark SQL:\n\n{query}\n", sql=query)
+    page = report(config, engine, reporter)
     reporter.say(
         "done",
-        f"every flight is scored in {config.score.table}; `sandtimer explain` shows more of one of them",
+        f"every flight is scored in {config.score.table}; open {page} in a browser",
         table=config.score.table,
+        report=str(page),
     )
 
 

@@ -22,6 +22,7 @@ from vae_model.times import TimeEncoder, to_seconds
 
 BINS = 20
 MAX_LEVELS = 40
+LEAST_SHARE = 0.001
 _DAY_S = 86_400.0
 Counted = npt.NDArray[np.int64]
 
@@ -37,6 +38,8 @@ class ColumnProfile:
         nulls: rows without a value.
         unseen: rows with a category that the model does not tell apart.
         blamed: share of the most unusual held-out rows that have this column as their first reason.
+        usual_psi: how far single nights of the training rows are from all of them, all but one in a hundred; 0 where
+            that is not known. `usual_nulls` is the same of the share of NULL.
     """
 
     name: str
@@ -47,6 +50,8 @@ class ColumnProfile:
     nulls: int
     unseen: int
     blamed: float = 0.0
+    usual_psi: float = 0.0
+    usual_nulls: float = 0.0
 
     @property
     def rows(self) -> int:
@@ -121,6 +126,20 @@ def count_values(profile: ColumnProfile, encoder: Encoder, values: pa.Array) -> 
     if isinstance(encoder, BooleanEncoder):
         return Counts(_tally((x > 0).astype(np.int64), 3), int(absent.sum()), 0)
     return Counts(_tally(np.searchsorted(profile.edges, x), len(profile.edges) + 1), int(absent.sum()), 0)
+
+
+def population_stability(expected: npt.ArrayLike, found: npt.ArrayLike) -> float:
+    """PSI of two histograms: 0 the same, above 0.25 by custom a different population. A thousandth is added to each
+    bin's share, so that an empty bin weighs the same however many rows there are.
+
+    Source: the population stability index of credit scoring (Siddiqi 2006).
+    """
+    e, f = (np.asarray(counts, dtype=np.float64) for counts in (expected, found))
+    if not f.sum() or not e.sum():
+        return 0.0  # no row, no drift
+    e, f = (counts / counts.sum() + LEAST_SHARE for counts in (e, f))
+    e, f = e / e.sum(), f / f.sum()
+    return float(((f - e) * np.log(f / e)).sum())
 
 
 def _choose_edges(encoder: Encoder, x: Doubles) -> tuple[float, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol, TypeAlias
@@ -20,6 +20,8 @@ from vae_model import Bundle, Scorer
 Route: TypeAlias = Literal["files", "dataframe"]
 Lineage: TypeAlias = Mapping[str, str | int | None]
 Action: TypeAlias = Literal["nothing", "append", "merge", "replace"]
+# A few rows that stand for a part of a table. It travels to Spark's workers, so it must be one that pickles.
+Summarise: TypeAlias = Callable[[Iterator[pa.RecordBatch]], pa.RecordBatch]
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,34 @@ class Engine(Protocol):
 
     def sample(self, table: TableState, columns: Sequence[str], where: Predicate | None, sample: Sample) -> pa.Table:
         """The sampled rows in any order."""
+
+    def upsert(self, ref: TableRef, rows: pa.Table, keys: Sequence[str]) -> int:
+        """Put a few rows into a small table, which the first of them make: rows with the same keys (NULL equals NULL)
+        are replaced, the others added. The table's new version.
+
+        Raises:
+            ConflictError: another writer was there first; nothing was committed.
+        """
+
+    def summarise(
+        self,
+        table: TableState,
+        columns: Sequence[str],
+        where: Predicate | None,
+        schema: pa.Schema,
+        summarise: Summarise,
+    ) -> pa.Table:
+        """What `summarise` makes of each part of the matching rows, one below the other; every batch is seen once.
+
+        Memory holds a batch for each core and the summaries, however large the table is.
+
+        Args:
+            table: one version of it.
+            columns: that the batches have, in that order.
+            where: matching rows; None: all.
+            schema: of the summaries.
+            summarise: gets the batches of a part, of which there may be none.
+        """
 
     def score(
         self, plan: ScorePlan, bundle: Bundle, options: ScoringOptions, lineage: Lineage, advance: Advance

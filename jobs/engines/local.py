@@ -20,7 +20,18 @@ from jobs.delta.pruning import bind, count_rows, prune_files
 from jobs.delta.reading import read_file
 from jobs.delta.snapshot import open_snapshot, open_table
 from jobs.delta.storage import TableRef
-from jobs.engines.base import Lineage, LogEntry, Route, ScorePlan, ScoreResult, ScoringOptions, TableState, Work
+from jobs.delta.upsert import upsert_rows
+from jobs.engines.base import (
+    Lineage,
+    LogEntry,
+    Route,
+    ScorePlan,
+    ScoreResult,
+    ScoringOptions,
+    Summarise,
+    TableState,
+    Work,
+)
 from jobs.engines.files import measure_files, score_files
 from jobs.engines.logs import describe_table, read_history
 from jobs.engines.tasks import Task, TaskResult
@@ -32,6 +43,8 @@ from vae_model import Bundle
 from vae_model.products import one_blas_thread
 
 T = TypeVar("T")
+# Of a table that is summarised, at most.
+_PARTS = 64
 
 
 class LocalEngine:
@@ -117,6 +130,33 @@ class LocalEngine:
         run_all([partial(pick, file) for file in prune_files(snapshot, where)], parts)
         return pa.Table.from_batches([batch for part in parts for batch in part], schema=schema)
 
+    def upsert(self, ref: TableRef, rows: pa.Table, keys: Sequence[str]) -> int:
+        """See `Engine`."""
+        return upsert_rows(ref, rows, keys)
+
+    def summarise(
+        self,
+        table: TableState,
+        columns: Sequence[str],
+        where: Predicate | None,
+        schema: pa.Schema,
+        summarise: Summarise,
+    ) -> pa.Table:
+        """See `Engine`."""
+        snapshot = open_snapshot(table.ref, table.version)
+        condition = bind(where, snapshot)
+
+        def run_part(number: int, files: Sequence[DataFile]) -> tuple[int, pa.RecordBatch]:
+            batches = (batch for file in files for batch in read_file(snapshot, file, columns, condition))
+            return number, summarise(batches)
+
+        found: list[tuple[int, pa.RecordBatch]] = []
+        parts = split_evenly(prune_files(snapshot, where), _PARTS)
+        run_all([partial(run_part, number, files) for number, files in enumerate(parts)], found)
+        # In the files' order, so that sums of floating-point numbers come out the same every time.
+        ordered = [batch for _, batch in sorted(found, key=lambda pair: pair[0])]
+        return pa.Table.from_batches(ordered, schema=schema)
+
     def score(
         self, plan: ScorePlan, bundle: Bundle, options: ScoringOptions, lineage: Lineage, advance: Advance
     ) -> ScoreResult:
@@ -141,6 +181,12 @@ def run_all(tasks: Sequence[Callable[[], T]], done: list[T]) -> None:
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+def split_evenly(items: Sequence[T], parts: int) -> list[Sequence[T]]:
+    """At most so many runs of neighbours, none empty."""
+    size = -(-len(items) // parts) or 1
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def _run_into(task: Callable[[], T], done: list[T]) -> None:

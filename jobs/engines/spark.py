@@ -23,17 +23,35 @@ from jobs.delta.changes import parse_lineage
 from jobs.delta.mapping import plain_schema
 from jobs.delta.statistics import creation_properties
 from jobs.delta.storage import TableRef
-from jobs.engines.base import Lineage, LogEntry, Route, ScorePlan, ScoreResult, ScoringOptions, TableState, Work
+from jobs.engines.base import (
+    Lineage,
+    LogEntry,
+    Route,
+    ScorePlan,
+    ScoreResult,
+    ScoringOptions,
+    Summarise,
+    TableState,
+    Work,
+)
 from jobs.engines.files import RunTasks, find_obstacle, measure_files, score_files
 from jobs.engines.logs import describe_table, read_history
 from jobs.engines.spark_errors import FAILURES, explain_failure, is_missing_table
-from jobs.engines.spark_merge import ALIVE, add_columns_statement, check_keys, merge_statement, net_change, quote
+from jobs.engines.spark_merge import (
+    ALIVE,
+    add_columns_statement,
+    check_keys,
+    merge_statement,
+    net_change,
+    quote,
+    upsert_statement,
+)
 from jobs.engines.spark_tasks import run_tasks
 from jobs.errors import ConfigError, ConflictError, SandtimerError
 from jobs.events import Advance
 from jobs.predicate import Predicate
 from jobs.sampling import Sample
-from jobs.spark import is_connect, sample_udf, score_udf, send_scorer
+from jobs.spark import is_connect, sample_udf, score_udf, send_scorer, ship_packages
 from jobs.worker import ScorerSpec
 from vae_model import SCORE_SCHEMA, Bundle
 from vae_model.errors import DataError
@@ -174,6 +192,39 @@ class SparkEngine:
             is_chosen = sample_udf(sample, self._session)(F.struct(*map(_column, sample.columns)))
             found = self._read(table, where).where(is_chosen).select(*map(_column, columns)).toArrow()
         return _cast(found, table, columns)
+
+    def upsert(self, ref: TableRef, rows: pa.Table, keys: Sequence[str]) -> int:
+        """See `Engine`."""
+        with _explaining(ref):
+            frame = self._session.createDataFrame(rows)
+            if self.exists(ref):
+                self._sql(upsert_statement(_identifier(ref), frame, keys))
+            elif ref.in_catalog:
+                frame.write.format("delta").mode("error").saveAsTable(ref.name)
+            else:
+                frame.write.format("delta").mode("error").save(_path(ref))
+            return int(self._sql(f"DESCRIBE HISTORY {_identifier(ref)} LIMIT 1")[0]["version"])
+
+    def summarise(
+        self,
+        table: TableState,
+        columns: Sequence[str],
+        where: Predicate | None,
+        schema: pa.Schema,
+        summarise: Summarise,
+    ) -> pa.Table:
+        """See `Engine`."""
+        wanted = pa.schema([table.schema.field(name) for name in columns])
+
+        def run_part(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            tables = (pa.Table.from_batches([batch]).cast(wanted) for batch in batches)
+            yield summarise(batch for part in tables for batch in part.to_batches())
+
+        ship_packages(self._session)
+        with _explaining(table.ref):
+            rows = self._read(table, where).select(*map(_column, columns))
+            found = rows.mapInArrow(run_part, from_arrow_schema(schema)).toArrow()
+        return found.cast(schema)
 
     def score(
         self, plan: ScorePlan, bundle: Bundle, options: ScoringOptions, lineage: Lineage, advance: Advance

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from jobs.cli import app
 from tests.jobs.job import Job, fingerprint, invoke
 
-COMMANDS = ("demo", "extract", "train", "plan", "score", "explain", "doctor")
+COMMANDS = ("demo", "extract", "train", "plan", "score", "explain", "report", "doctor")
 SECRET = "hunter2-do-not-print"
 NIGHT = "day = '2024-01-02'"
 
@@ -49,7 +49,7 @@ def test_wrong_usage(arguments: list[str]) -> None:
     assert outcome.stderr and "Traceback" not in outcome.stderr
 
 
-@pytest.mark.parametrize("command", ["score", "extract", "train", "plan", "explain"])
+@pytest.mark.parametrize("command", ["score", "extract", "train", "plan", "explain", "report"])
 def test_a_module_and_a_script_are_the_command(command: str, root: Path) -> None:
     for start in (["-m", f"jobs.{command}"], [f"jobs/{command}.py"]):
         arguments = [sys.executable, *start, "--help"]

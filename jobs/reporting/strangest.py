@@ -1,0 +1,103 @@
+"""The strangest rows with their reasons: from the scored table, or computed again where a row has none there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+import vae_model as vm
+from jobs.engines.base import Engine, TableState
+from jobs.models import find_model
+from jobs.predicate import combine, parse_where
+from jobs.reporting.counts import Counts
+from jobs.reporting.scope import Scope
+from jobs.reporting.summaries import name_nights, pick_top, to_batch
+from jobs.sampling import hashable_columns
+from vae_model.explaining import MIN_SHARE, TOP, to_words
+
+_SCORES = ("anomaly_score", "is_anomaly", "top_columns", "model_id")
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One column's part in a row's strangeness."""
+
+    column: str
+    share: float
+    observed: str
+    expected: str
+
+
+@dataclass(frozen=True)
+class StrangeRow:
+    """One row; `key` names it in the source."""
+
+    night: str
+    key: dict[str, str]
+    score: float
+    is_alert: bool
+    reasons: tuple[Reason, ...]
+
+
+def read_strangest(
+    engine: Engine, target: TableState, scope: Scope, counts: Counts, key: Sequence[str], limit: int, models: Path
+) -> list[StrangeRow]:
+    """The rows of the report with the highest scores; ties are broken by the key.
+
+    Args:
+        engine: to read with.
+        target: the scored table.
+        scope: the report's rows.
+        counts: of these rows; its histogram says which rows need not be read.
+        key: columns that name a row; without any, every column that can be sorted.
+        limit: rows wanted.
+        models: the job's bundle, beside which the models of the past lie.
+    """
+    carried = [name for name in target.schema.names if name not in vm.SCORE_COLUMNS]
+    shown = list(key) or [name for name in hashable_columns(target.schema) if name in carried]
+    columns = list(dict.fromkeys([*carried, scope.night, *_SCORES]))
+    schema = pa.schema([target.schema.field(name) for name in columns])
+    least = parse_where(f"anomaly_score >= {counts.quantile_from_top(limit)!r}")
+    order = [("anomaly_score", "descending"), *((name, "ascending") for name in shown)]
+    pick = partial(pick_top, schema, order, limit)
+    found = engine.summarise(target, columns, combine(scope.rows, least), schema, pick)
+    rows = found.sort_by(order).slice(0, limit).combine_chunks()
+    nights = name_nights(to_batch(rows.select([scope.night])).column(0)).to_pylist()
+    again = _explain_again(rows, models)
+    strange = []
+    for number, (row, night) in enumerate(zip(rows.to_pylist(), nights, strict=True)):
+        reasons = tuple(_to_reason(reason) for reason in row["top_columns"] or ()) or again.get(number, ())
+        names = {name: to_words(row[name]) for name in shown}
+        strange.append(StrangeRow(night, names, row["anomaly_score"], bool(row["is_anomaly"]), reasons))
+    return strange
+
+
+def _explain_again(rows: pa.Table, models: Path) -> dict[int, tuple[Reason, ...]]:
+    """Reasons of the rows that have none, by number, as far as their models and features are there."""
+    lacking: dict[str, list[int]] = {}
+    for number, row in enumerate(rows.select(["model_id", "top_columns"]).to_pylist()):
+        if not row["top_columns"] and row["model_id"]:
+            lacking.setdefault(row["model_id"], []).append(number)
+    reasons: dict[int, tuple[Reason, ...]] = {}
+    for model_id, numbers in lacking.items():
+        bundle = find_model(models, model_id)
+        if bundle is None or not set(bundle.feature_names) <= set(rows.column_names):
+            continue
+        explained: dict[int, list[dict[str, Any]]] = {}
+        for part in vm.explain(rows.take(numbers), bundle).to_pylist():
+            explained.setdefault(part["row"], []).append(part)
+        for position, parts in explained.items():
+            top = sorted(parts, key=lambda part: -part["share"])[:TOP]
+            kept = [part for i, part in enumerate(top) if i == 0 or part["share"] >= MIN_SHARE]
+            reasons[numbers[position]] = tuple(_to_reason(part) for part in kept)
+    return reasons
+
+
+def _to_reason(part: dict[str, Any]) -> Reason:
+    observed, expected = part["observed"], part["expected"]
+    return Reason(part["column"], float(part["share"]), observed or "NULL", expected or "NULL")
