@@ -68,7 +68,7 @@ test-mlflow: setup ## Runs and registered models in a real MLflow store
 	$(PLATFORM) tests/platforms/test_mlflow.py $(ARGS)
 
 # Their packages would not fit beside ours.
-$(ORCHESTRATORS): tests/platforms/orchestrators.txt
+$(ORCHESTRATORS): tests/platforms/orchestrators.txt | $(INSTALLED)
 	@$(PYTHON) -m venv $(@D)
 	@if command -v uv >/dev/null; then uv=uv; else uv=$(BIN)/uv; fi; \
 	  $$uv pip install --quiet --python $(@D)/bin/python -r $< || $(@D)/bin/python -m pip install --quiet -r $<
