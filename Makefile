@@ -7,7 +7,9 @@ ARGS   ?=
 VENV      := .venv
 BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-EXTRAS    := .[train,spark,demo,dev]
+PLATFORM  := $(BIN)/python -m pytest
+ORCHESTRATORS := $(VENV)/orchestrators/.installed
+EXTRAS    := .[train,spark,demo,mlflow,sql,dev]
 PIP       := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 
 # Compiled Python goes where everything else goes, not between the sources.
@@ -22,8 +24,8 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format test test-nights test-report browser bench bench-claims bench-detection bench-monitor bench-scoring \
-  constraints clean
+.PHONY: help setup demo check format test test-airflow test-sql test-mlflow test-report test-nights browser \
+  bench bench-claims bench-detection bench-monitor bench-scoring constraints clean
 
 help: ## List these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,8 +56,24 @@ format: setup ## Format the sources and apply the linter's safe fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: setup browser ## All tests, Spark's included (ARGS="-k spark" chooses)
-	$(BIN)/python -m pytest $(ARGS)
+test: setup ## All tests, Spark's included (ARGS="-k spark" chooses)
+	$(BIN)/python -m pytest --ignore=tests/platforms $(ARGS)
+
+test-airflow: setup $(ORCHESTRATORS) ## The jobs of jobs/orchestrators on a real Airflow and a real Dagster
+	$(PLATFORM) tests/platforms/test_airflow.py tests/platforms/test_dagster.py $(ARGS)
+
+test-sql: setup ## The queries of docs/sql.md on Spark, DuckDB and deltalake
+	$(PLATFORM) tests/platforms/test_sql.py $(ARGS)
+
+test-mlflow: setup ## Runs and registered models in a real MLflow store
+	$(PLATFORM) tests/platforms/test_mlflow.py $(ARGS)
+
+# Their packages would not fit beside ours.
+$(ORCHESTRATORS): tests/platforms/orchestrators.txt | $(INSTALLED)
+	@$(PYTHON) -m venv $(@D)
+	@if command -v uv >/dev/null; then uv=uv; else uv=$(BIN)/uv; fi; \
+	  $$uv pip install --quiet --python $(@D)/bin/python -r $< || $(@D)/bin/python -m pip install --quiet -r $<
+	@touch $@
 
 test-nights: setup ## Sixty nights of real flights on each engine, with kills and races (ARGS="--engine local")
 	$(BIN)/python -m tests.nights $(ARGS)

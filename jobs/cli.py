@@ -95,6 +95,12 @@ def train(
     config: ConfigOption,
     overrides: SetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed training stopped.")] = False,
+    alias: Annotated[
+        str | None,
+        typer.Option(
+            "--alias", metavar="NAME", help="Of the version that mlflow.register_as registers: champion, say."
+        ),
+    ] = None,
     log: LogOption = None,
     debug: DebugOption = False,
 ) -> None:
@@ -106,7 +112,7 @@ def train(
     def run(reporter: Reporter) -> None:
         from jobs.train import train as run_train
 
-        run_train(load_job(config, overrides), reporter, resume)
+        run_train(load_job(config, overrides), reporter, resume, alias)
 
     run_command(run, log, debug)
 

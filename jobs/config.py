@@ -73,9 +73,14 @@ class Columns(_Section):
 
 
 class BundleConfig(_Section):
-    """Where training puts the model and scoring finds it."""
+    """Where training puts the model and scoring finds it: a folder, or for scoring an address in an MLflow registry."""
 
     path: Folder
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether the path is an address such as models:/flights@champion."""
+        return str(self.path).startswith("models:/")
 
 
 class Score(_Section):
@@ -129,6 +134,14 @@ class SparkConfig(_Section):
     conf: dict[str, str | int | float | bool] = Field(default_factory=dict, repr=False)
 
 
+class MlflowConfig(_Section):
+    """Where trainings are logged and models registered; nowhere without a `tracking_uri`, which may hold a password."""
+
+    tracking_uri: str | None = Field(default=None, repr=False)
+    experiment: str = Field(default="sandtimer", min_length=1)
+    register_as: str | None = Field(default=None, pattern=r"^[^/:@']+$")
+
+
 class Config(_Section):
     """One job: a source table, its extract, its model and its scored table."""
 
@@ -142,6 +155,7 @@ class Config(_Section):
     monitor: Monitor = Monitor()
     report: Report = Report()
     spark: SparkConfig = SparkConfig()
+    mlflow: MlflowConfig = MlflowConfig()
 
     def column_options(self, partition_columns: Sequence[str]) -> ColumnOptions:
         """The model's view: keys and partition columns are ignored unless `columns.kinds` names them."""
@@ -152,7 +166,7 @@ class Config(_Section):
     def digest(self) -> str:
         """Short digest of what decides a run, without secrets; it goes into each commit's lineage."""
         secrets = {"source": {"storage_options"}, "spark": {"conf"}}
-        content = self.model_dump(mode="json", exclude={"monitor": True, "report": True, **secrets})
+        content = self.model_dump(mode="json", exclude={"monitor": True, "report": True, "mlflow": True, **secrets})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -259,7 +273,7 @@ def _explain(errors: Sequence[ErrorDetails], where: str) -> ConfigError:
     # pydantic adds the union's branch ('int', 'constrained-float') to the path; our keys end before it.
     known = _known_path(keys)
     expected = " or ".join(sorted({_describe(e) for e in errors if _known_path(tuple(map(str, e["loc"]))) == known}))
-    found = "a value that is not shown" if "storage_options" in known else _show(chosen["input"])
+    found = "a value that is not shown" if {"storage_options", "tracking_uri"} & set(known) else _show(chosen["input"])
     return ConfigError(f"{'.'.join(known)} in {where} to be {expected}", found, _TEMPLATE)
 
 

@@ -17,6 +17,7 @@ import vae_model as vm
 from jobs.config import Config, SparkConfig
 from jobs.jars import INSTALL_SPARK, cached_jars, find_jars, installed_version, spark_line
 from jobs.java import ensure_java_home
+from jobs.models import load_model
 from jobs.spark_session import delta_packages, jars_folder
 
 MIN_PYTHON = (3, 11)
@@ -174,9 +175,9 @@ def _check_extract(config: Config) -> Check:
 
 def _check_bundle(config: Config) -> Check:
     path = config.bundle.path
-    if not path.exists():
+    if not path.exists() and not config.bundle.is_registered:
         return Check("bundle", False, f"nothing at {path}", "run `sandtimer train` with this config")
-    return _attempt("bundle", lambda: f"model {vm.load(path).model_id} in {path}")
+    return _attempt("bundle", lambda: f"model {load_model(config).model_id} in {path}")
 
 
 def _attempt(name: str, describe: Callable[[], str], remedy: str = "") -> Check:

@@ -22,7 +22,7 @@ from jobs.config import Config
 from jobs.engines.base import Engine, LogEntry, TableState
 from jobs.errors import ConfigError
 from jobs.events import Reporter
-from jobs.models import find_model
+from jobs.models import find_model, load_model
 from jobs.plan import describe_target, source_ref
 from jobs.predicate import Predicate, combine, equals, resolve_column
 
@@ -56,8 +56,8 @@ def explain(config: Config, engine: Engine, reporter: Reporter, key: Sequence[st
     source = engine.describe(source_ref(config))
     where = _parse_key(key, source)
     found = _find_scored(describe_target(config, engine, source), engine, where)
-    model = find_model(config.bundle.path, found.model_id) if found else None
-    bundle = model or vm.load(config.bundle.path)
+    model = find_model(config, found.model_id) if found else None
+    bundle = model or load_model(config)
     source, row = _read_then(engine, source, found, where, bundle)
     scored = vm.score(row, bundle, alert_budget=config.score.alert_budget, explain="none").to_pylist()[0]
     shares = vm.explain(row, bundle).select(["column", "share", "nll", "observed", "expected"])

@@ -1,5 +1,5 @@
 """Where the models of a job are: the one that training made last, and those before it, by digest, so that any row's
-score can be explained by the model that gave it."""
+score can be explained by the model that gave it; in folders, or in an MLflow registry."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import vae_model as vm
+from jobs.config import Config
 
 
 def save_model(bundle: vm.Bundle, path: Path) -> None:
@@ -21,8 +22,27 @@ def save_model(bundle: vm.Bundle, path: Path) -> None:
     bundle.save(path)
 
 
-def find_model(path: Path, model_id: str) -> vm.Bundle | None:
+def load_model(config: Config) -> vm.Bundle:
+    """The job's model.
+
+    Raises:
+        BundleError: nothing there, or a damaged bundle.
+        SandtimerError: as `jobs.registry.load_registered`, where `bundle.path` is an address in a registry.
+    """
+    if config.bundle.is_registered:
+        from jobs.registry import load_registered
+
+        return load_registered(config.bundle, config.mlflow)
+    return vm.load(config.bundle.path)
+
+
+def find_model(config: Config, model_id: str) -> vm.Bundle | None:
     """The bundle with that digest: the last one or one of the past; None where it is gone."""
+    if config.bundle.is_registered:
+        from jobs.registry import find_registered
+
+        return find_registered(config.bundle, config.mlflow, model_id)
+    path = config.bundle.path
     for folder in (path, past_models(path) / model_id):
         try:
             bundle = vm.load(folder)

@@ -20,8 +20,9 @@ from jobs.engines.base import Engine, ScorePlan, TableState, Work
 from jobs.errors import ConfigError
 from jobs.events import Field, Reporter
 from jobs.increment import Increment, find_increment
+from jobs.models import load_model
 from jobs.predicate import Predicate, combine, parse_where, resolve_column
-from vae_model import SCORE_SCHEMA, Bundle, DataError, load
+from vae_model import SCORE_SCHEMA, Bundle, DataError
 
 
 def source_ref(config: Config) -> TableRef:
@@ -36,7 +37,7 @@ def target_ref(config: Config) -> TableRef:
 
 def plan(config: Config, engine: Engine, reporter: Reporter, where: str | None = None, full: bool = False) -> None:
     """The command: print the plan of a scoring run."""
-    bundle = load(config.bundle.path)
+    bundle = load_model(config)
     made = make_plan(config, engine, bundle, where, full)
     reporter.table("plan", "What score would do", [{"what": k, "value": v} for k, v in _describe(made, bundle).items()])
     work = made.work

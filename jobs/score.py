@@ -20,6 +20,7 @@ from jobs.config import Config
 from jobs.engines.base import Engine, Lineage, ScorePlan, ScoreResult, ScoringOptions
 from jobs.errors import ConflictError
 from jobs.events import Reporter
+from jobs.models import load_model
 from jobs.plan import describe_nothing, make_plan
 
 MAX_ATTEMPTS = 4
@@ -69,7 +70,7 @@ def _score_once(
     full: bool,
 ) -> ScoreResult | None:
     started = time.monotonic()
-    bundle = vm.load(config.bundle.path)
+    bundle = load_model(config)
     plan = make_plan(config, engine, bundle, where, full)
     if plan.is_empty:
         reporter.say("done", describe_nothing(plan), rows=0, target=plan.target_ref.name)

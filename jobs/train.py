@@ -14,10 +14,11 @@ import pyarrow.dataset as pads
 
 import vae_model as vm
 from jobs.config import Config
-from jobs.errors import SetupError
+from jobs.errors import ConfigError, SetupError
 from jobs.events import Reporter
 from jobs.extract import Manifest, read_manifest
 from jobs.models import save_model
+from jobs.tracking import open_tracker
 from vae_model.profiling import measure_nights
 from vae_model.sources import open_rows
 
@@ -25,18 +26,23 @@ from vae_model.sources import open_rows
 COLLAPSED_NATS = 0.01
 
 
-def train(config: Config, reporter: Reporter, resume: bool = False) -> vm.Bundle:
+def train(config: Config, reporter: Reporter, resume: bool = False, alias: str | None = None) -> vm.Bundle:
     """The command: extract -> bundle.
 
     Args:
         config: the job.
         reporter: hears what was left out of the model and why, and the loss of each epoch.
         resume: go on where a killed training stopped.
+        alias: for the version that the config's section mlflow registers.
 
     Raises:
+        ConfigError: `bundle.path` is no folder, or the section mlflow is wrong.
         DataError: no extract, too few rows, or no column to model.
-        SetupError: torch is not installed.
+        InterferenceError: MLflow's server does not answer.
+        SetupError: torch or MLflow is not installed.
     """
+    _check_folder(config)
+    tracker = open_tracker(config, alias)
     manifest = read_manifest(config.extract.path)
     rows = _open_extract(config.extract.path, manifest)
     checkpoint = config.bundle.path.with_name(f"{config.bundle.path.name}.checkpoint")
@@ -51,6 +57,8 @@ def train(config: Config, reporter: Reporter, resume: bool = False) -> vm.Bundle
     if night is not None and night in rows.schema.names:
         bundle = measure_nights(bundle, open_rows(rows).batches(), night)
     save_model(bundle, config.bundle.path)
+    if tracker:
+        tracker.log(bundle, config, reporter)  # where that fails, --resume comes back to it at once
     checkpoint.unlink(missing_ok=True)
     for note in bundle.notes:
         reporter.say("left out", f"left out: {note}", note=note)
@@ -68,6 +76,15 @@ def train(config: Config, reporter: Reporter, resume: bool = False) -> vm.Bundle
         path=str(config.bundle.path),
     )
     return bundle
+
+
+def _check_folder(config: Config) -> None:
+    if config.bundle.is_registered:
+        raise ConfigError(
+            "a folder as bundle.path: training saves there, and mlflow.register_as registers it",
+            f"'{config.bundle.path}'",
+            "add --set bundle.path=FOLDER",
+        )
 
 
 def _say_latent(bundle: vm.Bundle, reporter: Reporter) -> None:

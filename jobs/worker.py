@@ -13,6 +13,7 @@ from functools import cached_property
 import pyarrow as pa
 
 from vae_model.bundle import Bundle
+from vae_model.errors import DataError
 from vae_model.scorer import Explain, Scorer
 
 _SCORERS: dict[ScorerSpec, Scorer] = {}
@@ -58,4 +59,11 @@ class RemoteScorer:
     def _to_batch(self, arrays: Sequence[pa.Array]) -> pa.RecordBatch:
         if len(arrays) == 1 and pa.types.is_struct(arrays[0].type):
             return pa.RecordBatch.from_struct_array(arrays[0])
-        return pa.RecordBatch.from_arrays(list(arrays), names=self.scorer.feature_names)
+        names = self.scorer.feature_names
+        if len(arrays) != len(names):
+            raise DataError(
+                f"one struct that holds the model's features by name, or its {len(names)} feature columns in order",
+                f"{len(arrays)} columns",
+                f"pass struct(*), or {', '.join(names)}",
+            )
+        return pa.RecordBatch.from_arrays(list(arrays), names=names)

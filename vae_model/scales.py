@@ -47,7 +47,7 @@ def to_doubles(values: pa.Array) -> Doubles:
     if pt.is_boolean(values.type) or pt.is_decimal(values.type):
         values = values.cast(pa.float64(), safe=False)
     elif pt.is_duration(values.type):
-        values = values.cast(pa.int64())
+        values = values.cast(pa.duration("us"), safe=False).cast(pa.int64())  # whatever unit a reader chose
     if values.null_count:
         values = fill_null(values.cast(pa.float64(), safe=False), math.nan)
     return np.asarray(to_numpy(values), dtype=np.float64)

@@ -49,7 +49,7 @@ def test_the_files_in_conf_load(name: str, root: Path) -> None:
 def test_the_template_shows_the_defaults(root: Path, tmp_path: Path) -> None:
     template = load_config(root / "conf" / "template.yaml").model_dump()
     minimal = load_config(write(tmp_path, MINIMAL)).model_dump()
-    for section in ("columns", "model", "train", "spark"):
+    for section in ("columns", "model", "train", "spark", "mlflow"):
         assert template[section] == minimal[section], section
 
 

@@ -63,6 +63,15 @@ def test_constant_gets_a_scale_of_its_own():
     assert fit_scale(np.zeros(10)) == (0.0, 1.0)
 
 
+def test_a_duration_counts_the_same_in_every_unit():
+    encoder = NumberEncoder.fit(pa.array([1, 2, 5], pa.duration("s")))
+    took = pa.array([3, None], pa.duration("s"))
+    expected, absent = encode(encoder, took)
+    assert absent.tolist() == [False, True]
+    for unit in ("ms", "us", "ns"):
+        assert np.array_equal(encode(encoder, took.cast(pa.duration(unit)))[0], expected)
+
+
 def test_category_codes():
     encoder = CategoryEncoder.fit_counts({"b": 3, "a": 3, "c": 1}, max_categories=2)
     assert encoder.levels == ("a", "b")
