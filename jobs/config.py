@@ -112,6 +112,25 @@ class Monitor(_Section):
     close_after: int = Field(default=3, ge=1)
 
 
+class Feedback(_Section):
+    """Where people's verdicts on rows lie, `<score.table>_feedback` without a `table`, and what they are used for."""
+
+    table: Place | None = None
+    precision: float = Field(default=0.5, gt=0, lt=1)
+
+
+class Compare(_Section):
+    """How many rows a challenger is compared on, and the rules by which it takes the champion's place."""
+
+    rows: int = Field(default=50_000, ge=100)
+    top: int = Field(default=100, ge=1)
+    min_overlap: float = Field(default=0.2, ge=0, le=1)
+    min_correlation: float = Field(default=0.6, ge=-1, le=1)
+    max_calibration_factor: float = Field(default=3.0, gt=1)
+    max_flips: float = Field(default=1.5, ge=0)
+    max_missed: int = Field(default=0, ge=0)
+
+
 class SparkConfig(_Section):
     """How Sandtimer starts Spark; ignored under spark-submit, which has already decided."""
 
@@ -132,6 +151,8 @@ class Config(_Section):
     bundle: BundleConfig
     score: Score
     monitor: Monitor = Monitor()
+    feedback: Feedback = Feedback()
+    compare: Compare = Compare()
     spark: SparkConfig = SparkConfig()
 
     def column_options(self, partition_columns: Sequence[str]) -> ColumnOptions:
@@ -141,8 +162,11 @@ class Config(_Section):
         return ColumnOptions(**self.columns.model_dump(), ignore=ignore)
 
     def digest(self) -> str:
-        """Short digest of everything in the config but secrets; it goes into each commit's lineage."""
-        content = self.model_dump(mode="json", exclude={"source": {"storage_options"}, "spark": {"conf"}})
+        """Short digest of what decides a run, without secrets; it goes into each commit's lineage."""
+        content = self.model_dump(
+            mode="json",
+            exclude={"source": {"storage_options"}, "spark": {"conf"}, "feedback": True, "compare": True},
+        )
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
