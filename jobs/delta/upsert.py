@@ -8,7 +8,8 @@ import pyarrow as pa
 from deltalake import write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from jobs.delta.snapshot import exists, first_line, open_table
+from jobs.delta.datafile import first_line
+from jobs.delta.snapshot import exists, open_table
 from jobs.delta.storage import TableRef
 from jobs.errors import ConflictError
 from vae_model.errors import DataError
