@@ -22,7 +22,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format test test-nights bench bench-claims bench-detection bench-scoring constraints clean
+.PHONY: help setup demo check format test test-nights bench bench-claims bench-detection bench-scoring docs constraints clean
 
 help: ## List these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ bench-detection: setup ## Compare detection with PyOD's detectors: planted fault
 bench-scoring: setup ## Compare what scoring costs with a plain copy and with others' ways (ARGS="--cases numbers")
 	@$(call install,'.[bench]')
 	$(BIN)/python -m tests.bench.scoring $(ARGS)
+
+docs: setup ## Write docs/configuration.md anew from the config's models and conf/template.yaml
+	@$(BIN)/python -m docs.configuration
 
 constraints: setup ## Pin the newest versions that fit pyproject.toml into constraints.txt
 	@{ head -n 1 constraints.txt; \
