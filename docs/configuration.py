@@ -39,7 +39,13 @@ def build_page() -> str:
     parts = [HEAD]
     for name, reference in schema["properties"].items():
         section = _resolve(reference, schema)
-        parts += [f"## {name}", "", _first_sentence(section.get("description", "")), "", "| key | type | default | meaning |"]
+        parts += [
+            f"## {name}",
+            "",
+            _first_sentence(section.get("description", "")),
+            "",
+            "| key | type | default | meaning |",
+        ]
         parts.append("| --- | --- | --- | --- |")
         required = section.get("required", ())
         for key, field in section["properties"].items():
@@ -97,7 +103,7 @@ def _show_default(field: Mapping[str, Any]) -> str:
 
 
 def _first_sentence(text: str) -> str:
-    return " ".join(text.split("\n\n")[0].split())
+    return " ".join(text.split("\n\n", maxsplit=1)[0].split())
 
 
 def _escape(text: str) -> str:

@@ -132,7 +132,8 @@ def _describe_values(values: pa.ChunkedArray) -> str:
 
 
 def _describe_nulls(values: pa.ChunkedArray) -> str:
-    return f"; {values.null_count / len(values):.1%} NULL" if values.null_count else ""
+    share = values.null_count / len(values)
+    return f"; {share:.1%} NULL" if share >= 0.0005 else "; hardly ever NULL" if share else ""
 
 
 def _rank_candidates(sample: pa.Table) -> list[str]:
