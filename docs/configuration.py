@@ -1,5 +1,5 @@
-"""Writes docs/configuration.md: every key of the config, its type and default from the config's models, its meaning from
-the comments of conf/template.yaml. `make docs` runs it; tests/test_docs.py fails while the page is stale."""
+"""Writes docs/configuration.md: every key of the config, its type and default from the config's models, its meaning
+from the comments of conf/template.yaml. `make docs` runs it; tests/test_docs.py fails while the page is stale."""
 
 from __future__ import annotations
 

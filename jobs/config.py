@@ -124,7 +124,7 @@ class Compare(_Section):
 
     rows: int = Field(default=50_000, ge=100)
     top: int = Field(default=100, ge=1)
-    min_overlap: float = Field(default=0.2, ge=0, le=1)
+    min_overlap: float = Field(default=0.1, ge=0, le=1)
     min_correlation: float = Field(default=0.6, ge=-1, le=1)
     max_calibration_factor: float = Field(default=3.0, gt=1)
     max_flips: float = Field(default=1.5, ge=0)

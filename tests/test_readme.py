@@ -1,5 +1,5 @@
-"""Runs the README's marked blocks, and after them those of docs/operations.md, on the table that the README made; what is
-not executed is at least checked to exist."""
+"""Runs the README's marked blocks, and after them those of docs/operations.md, on the table that the README made; what
+is not executed is at least checked to exist."""
 
 from __future__ import annotations
 
