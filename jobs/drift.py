@@ -20,7 +20,7 @@ import pyarrow as pa
 
 import vae_model as vm
 from jobs.config import Monitor
-from vae_model.profile import ColumnProfile, Counts, count_values
+from vae_model.profile import ColumnProfile, Counts, count_values, population_stability
 
 Doubles = npt.NDArray[np.float64]
 # Nothing below it counts as more than chance.
@@ -186,15 +186,6 @@ def compare_latents(bundle: vm.Bundle, mu: Doubles, sigma: Doubles, limits: Moni
     return _with_alarms(drift, [sentence])
 
 
-def population_stability(expected: npt.ArrayLike, found: npt.ArrayLike) -> float:
-    """PSI of two histograms, half a row added to each bin: 0 the same, above 0.25 by custom a different population."""
-    e, f = (np.asarray(counts, dtype=np.float64) + 0.5 for counts in (expected, found))
-    if f.sum() <= 0.5 * len(f):
-        return 0.0  # no row, no drift
-    e, f = e / e.sum(), f / f.sum()
-    return float(((f - e) * np.log(f / e)).sum())
-
-
 def kolmogorov_smirnov_test(expected: npt.ArrayLike, found: npt.ArrayLike) -> tuple[float, float]:
     """Largest distance of two distribution functions at the bins' ends, and its p-value."""
     e, f = (np.asarray(counts, dtype=np.float64) for counts in (expected, found))
@@ -225,21 +216,25 @@ def chi_square_test(expected: npt.ArrayLike, found: npt.ArrayLike) -> tuple[floa
 
 def poisson_tail(count: int, mean: float) -> float:
     """Probability of `count` or more where `mean` are expected."""
+    return math.exp(log_poisson_tail(count, mean))
+
+
+def log_poisson_tail(count: int, mean: float) -> float:
+    """Its natural logarithm, also where the probability is no number of the machine's."""
     if count <= 0:
-        return 1.0
-    if mean <= 0.0:
         return 0.0
-    # The terms from `count` on, relative to the first, which fall quickly where it matters.
-    first = -mean + count * math.log(mean) - math.lgamma(count + 1)
+    if mean <= 0.0:
+        return -math.inf
     if mean > count:
         below = sum(math.exp(-mean + k * math.log(mean) - math.lgamma(k + 1)) for k in range(count))
-        return max(0.0, 1.0 - below)
+        return math.log(max(1.0 - below, 1e-300))
+    # The first term, times the sum of all relative to it, which fall quickly.
     total, term, k = 1.0, 1.0, count
     while term > 1e-12 * total:
         k += 1
         term *= mean / k
         total += term
-    return min(1.0, math.exp(first) * total)
+    return min(0.0, -mean + count * math.log(mean) - math.lgamma(count + 1) + math.log(total))
 
 
 def proportion_test(found: int, rows: int, expected: int, expected_rows: int) -> float:

@@ -1,22 +1,28 @@
-"""The last step of training: a bundle gets the profile of its training rows, for monitoring."""
+"""The last steps of training: a bundle gets the profile of its training rows, and how far single nights are from it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from vae_model.bundle import Bundle
 from vae_model.encoding import Encoded
 from vae_model.explaining import Explainer, take_rows
-from vae_model.profile import Profile, profile_column
+from vae_model.profile import Counts, Profile, count_values, population_stability, profile_column
 from vae_model.scales import Doubles, to_array
 from vae_model.scorer import build_forward, score_rows
 
 # Of the held-out rows, the most unusual: their reasons say which columns are blamed when nothing is broken.
 BLAMED_SHARE = 0.02
 MAX_BLAMED_ROWS = 256
+# Nights with fewer training rows say nothing, and fewer nights do not say what is usual.
+MIN_NIGHT_ROWS, MIN_NIGHTS = 100, 20
+MAX_NIGHTS = 1_000
+USUAL = 0.99
 
 
 def attach_profile(bundle: Bundle, sample: pa.Table, held_out: Encoded) -> Bundle:
@@ -45,3 +51,45 @@ def _blame(bundle: Bundle, held_out: Encoded) -> Doubles:
     shares = Explainer(bundle, forward).shares(take_rows(held_out, worst), rows.terms[:, worst])
     first = np.argmax(shares, axis=0)
     return np.bincount(first, minlength=len(bundle.features)) / count
+
+
+def measure_nights(bundle: Bundle, batches: Iterable[pa.RecordBatch], night: str) -> Bundle:
+    """The bundle with what its columns usually do from night to night: weather, weekdays, months.
+
+    Args:
+        bundle: with a profile.
+        batches: training rows.
+        night: the column whose values are the nights; not a feature.
+    """
+    if bundle.profile is None:
+        return bundle
+    counted = _count_nights(bundle, batches, night)
+    columns = []
+    for k, column in enumerate(bundle.profile.columns):
+        nights = [counts[k] for counts in counted.values() if counts[k].rows >= MIN_NIGHT_ROWS]
+        if len(nights) < MIN_NIGHTS or len(counted) > MAX_NIGHTS:
+            return bundle
+        expected, null_share = np.asarray(column.counts), column.nulls / max(column.rows, 1)
+        # A few hundred rows differ from all of them by accident: about one part in their number for each bin.
+        psi = [population_stability(expected, n.counts) - len(expected) / n.rows for n in nights]
+        nulls = [abs(n.nulls / n.rows - null_share) for n in nights]
+        usual_psi, usual_nulls = (round(max(0.0, float(np.quantile(v, USUAL))), 4) for v in (psi, nulls))
+        columns.append(replace(column, usual_psi=usual_psi, usual_nulls=usual_nulls))
+    return replace(bundle, profile=Profile(tuple(columns)))
+
+
+def _count_nights(bundle: Bundle, batches: Iterable[pa.RecordBatch], night: str) -> dict[object, list[Counts]]:
+    """Night -> counts of each column; no more nights than are looked at."""
+    counted: dict[object, list[Counts]] = {}
+    encoders = list(zip(bundle.profile.columns if bundle.profile else (), bundle.encoder.encoders, strict=True))
+    for batch in batches:
+        values = batch.column(night)
+        for value in pc.unique(values):
+            chosen = pc.equal(values, value) if value.is_valid else values.is_null()
+            part = batch.filter(chosen)
+            found = [count_values(profile, encoder, part.column(profile.name)) for profile, encoder in encoders]
+            before = counted.get(value.as_py())
+            counted[value.as_py()] = [a + b for a, b in zip(before, found, strict=True)] if before else found
+        if len(counted) > MAX_NIGHTS:
+            break
+    return counted

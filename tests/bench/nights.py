@@ -1,0 +1,107 @@
+"""Breaks planted in nights of real flights, and the incidents that are found of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+import vae_model as vm
+from jobs.incidents import Incident, follow_incidents
+from jobs.scene import build_scene, segment_columns
+
+Bools = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.intp]
+Values = dict[str, pa.Array]
+BUDGET = 0.001
+WINDOW, CLOSE_AFTER = 7, 3
+NIGHT = "flight_date"
+
+
+@dataclass(frozen=True)
+class Break:
+    """One kind of upstream break.
+
+    Attributes:
+        columns: any of which is right to blame.
+        effect: how the incident's effect begins, one of these.
+        change: right values of the chosen rows -> wrong ones.
+        able: rows that it can happen to; None: all.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    effect: tuple[str, ...]
+    change: Callable[[pa.Table], Values]
+    able: Callable[[pa.Table], Bools] | None = None
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A break in some of a segment's rows in consecutive nights."""
+
+    what: Break
+    segment: tuple[tuple[str, str], ...]
+    start: str
+    nights: int = 3
+    share: float = 0.01
+
+
+class ScoredYear:
+    """All flights with the scores of one model; the reasons of alert rows alone."""
+
+    def __init__(self, flights: pa.Table, bundle: vm.Bundle) -> None:
+        self.bundle = bundle
+        self.flights = flights.sort_by([(NIGHT, "ascending")]).combine_chunks()
+        self.nights = self.flights[NIGHT].cast(pa.string()).to_numpy()
+        scored = vm.score(self.flights, bundle, alert_budget=BUDGET)
+        self.alerts: Bools = scored["is_anomaly"].to_numpy()
+        self.reasons = scored["top_columns"]
+        self.names = sorted(set(self.nights.tolist()))
+
+    def rows_of(self, plant: Plant) -> Rows:
+        """The rows that a plant breaks: in each night its share of the segment, at least one."""
+        inside = np.ones(len(self.nights), np.bool_)
+        for column, value in plant.segment:
+            inside &= pc.fill_null(pc.equal(self.flights[column], value), False).to_numpy()
+        able = inside & plant.what.able(self.flights) if plant.what.able else inside
+        rng = np.random.default_rng([7, *plant.start.encode(), *plant.what.name.encode()])
+        first = self.names.index(plant.start)
+        chosen = []
+        for night in self.names[first : first + plant.nights]:
+            rows = np.flatnonzero(able & (self.nights == night))
+            count = max(1, round(plant.share * int((inside & (self.nights == night)).sum())))
+            chosen.append(np.sort(rng.choice(rows, min(count, len(rows)), replace=False)))
+        return np.concatenate(chosen)
+
+    def follow(self, plants: Sequence[Plant] = (), first: str = "", last: str = "") -> tuple[list[Incident], int]:
+        """Incidents of the nights from first to last, and how many of the broken rows are alerts."""
+        flights, alerts, broken, reasons = self.flights, self.alerts.copy(), np.zeros(len(self.nights), np.bool_), []
+        for plant in plants:
+            rows = self.rows_of(plant)
+            wrong = flights.take(pa.array(rows)).combine_chunks()
+            for name, values in plant.what.change(wrong).items():
+                at = wrong.schema.get_field_index(name)
+                wrong = wrong.set_column(
+                    at, wrong.schema.field(at), values.cast(wrong.schema.field(at).type, safe=False)
+                )
+            scored = vm.score(wrong, self.bundle, alert_budget=BUDGET)
+            alerts[rows], broken[rows] = scored["is_anomaly"].to_numpy(), True
+            reasons.append(
+                scored.filter(scored["is_anomaly"]).drop_columns([*(set(vm.SCORE_COLUMNS) - {"top_columns"})])
+            )
+        known = self.names[self.names.index(first) if first else 0 : self.names.index(last) + 1 if last else None]
+        ahead = self.names[max(0, self.names.index(known[0]) - WINDOW) : self.names.index(known[-1]) + 1]
+        here = np.isin(self.nights, ahead)
+        kept = np.flatnonzero(here & alerts & ~broken)
+        clean = flights.take(pa.array(kept)).append_column("top_columns", self.reasons.take(pa.array(kept)))
+        found = pa.concat_tables([clean, *reasons])
+        rows = flights.filter(pa.array(here)).select([*segment_columns(self.bundle, flights.schema), NIGHT])
+        nights = [table[NIGHT].cast(pa.string()).to_pylist() for table in (found, rows)]
+        scene = build_scene(self.bundle, found, rows, (nights[0], nights[1]), BUDGET)
+        incidents = follow_incidents([], scene, known, WINDOW, CLOSE_AFTER, "bench")
+        return incidents, int(alerts[broken].sum())
