@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jobs import cli_monitor
 from jobs.cli_options import (
     DEMO_CONFIG,
     ConfigOption,
@@ -35,6 +36,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+app.command()(cli_monitor.monitor)
+app.command()(cli_monitor.incidents)
 
 
 def main(command: str | None = None) -> None:

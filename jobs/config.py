@@ -104,10 +104,9 @@ class Monitor(_Section):
     psi_limit: float = Field(default=0.25, gt=0)
     null_limit: float = Field(default=0.1, gt=0, le=1)
     unseen_limit: float = Field(default=0.01, gt=0, le=1)
-    score_psi_limit: float = Field(default=0.5, gt=0)
+    score_limit: float = Field(default=0.5, gt=0.1, le=1)
     alert_limit: float = Field(default=5.0, ge=1)
     latent_limit: float = Field(default=0.5, ge=0, le=1)
-    latent_variance: float = Field(default=1e-3, ge=0)
     window: int = Field(default=7, ge=1)
     close_after: int = Field(default=3, ge=1)
 

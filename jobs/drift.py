@@ -2,8 +2,7 @@
 more than the limits allow. Pure functions on counts: rows come in batches and are never kept.
 
 Two conditions make an alarm: an effect of a size that matters (a limit of the config), and a test that says it is no
-accident of few rows. Sources: the population stability index as in credit scoring (Siddiqi 2006), smoothed by half a
-row in each bin; Kolmogorov's distribution with Stephens' correction (1970) on the bins, which makes the test
+accident of few rows. Sources: Kolmogorov's distribution with Stephens' correction (1970), on bins, which makes the test
 conservative; Wilson and Hilferty's approximation (1931) of chi-square.
 """
 
@@ -25,10 +24,16 @@ from vae_model.profile import ColumnProfile, Counts, count_values, population_st
 Doubles = npt.NDArray[np.float64]
 # Nothing below it counts as more than chance.
 SIGNIFICANT: Final = 1e-4
+# Beyond what single nights of the training rows did.
+MARGIN: Final = 1.2
 # Mean KL of a latent unit below which its posterior is the prior, whatever the row.
 COLLAPSED_NATS: Final = 0.01
+# Variance over rows of a latent unit's mean below which it says the same of every row.
+STILL_VARIANCE: Final = 1e-3
 # Normal rows' scores are known without looking: a p-value is uniform.
 _SCORE_SHARES: Final = (0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995)
+# Whose scores are kept; of normal rows 0.30, 1, 2 and 3.
+SCORE_QUANTILES: Final = (0.5, 0.9, 0.99, 0.999)
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,9 @@ class Drift:
         psi: population stability index; None where there is no distribution.
         test: that `statistic` and `p_value` belong to.
         null_share: of the run; `expected_null_share` of training, and likewise for categories that training never saw.
-        value: the rate or number that the column stands for, `expected` what it should be.
+        value: the rate or number that the column stands for, `expected` what it should be: the share of rows with a
+            score above 1, the alert rate, the latent units in use.
+        quantiles: of the scores, at SCORE_QUANTILES.
         alarms: sentences; empty where all is within the limits.
     """
 
@@ -57,6 +64,7 @@ class Drift:
     expected_unseen_share: float | None = None
     value: float | None = None
     expected: float | None = None
+    quantiles: tuple[float, ...] = ()
     alarms: tuple[str, ...] = ()
 
 
@@ -126,24 +134,24 @@ def compare_scores(scores: Doubles, limits: Monitor) -> Drift:
     edges = -np.log10(1.0 - np.asarray(_SCORE_SHARES))
     expected = np.diff(np.asarray((0.0, *_SCORE_SHARES, 1.0))) * 1e6
     found = np.bincount(np.searchsorted(edges, scores), minlength=len(expected))
-    psi = population_stability(expected, found)
     statistic, p_value = kolmogorov_smirnov_test(expected, found)
-    median = float(np.median(scores)) if len(scores) else None
+    high = float((scores > 1.0).mean()) if len(scores) else 0.0
     drift = Drift(
         "anomaly_score",
         len(scores),
-        psi,
+        population_stability(expected, found),
         "kolmogorov-smirnov",
         statistic,
         p_value,
-        value=median,
-        expected=-math.log10(0.5),
+        value=high,
+        expected=0.1,
+        quantiles=tuple(map(float, np.quantile(scores, SCORE_QUANTILES))) if len(scores) else (),
     )
-    if psi <= limits.score_psi_limit or p_value >= SIGNIFICANT:
+    if high <= limits.score_limit or p_value >= SIGNIFICANT:
         return drift
     sentence = (
-        f"anomaly_score: expected the distribution of normal rows (median {drift.expected:.2f}), found PSI {psi:.2f},"
-        f" above {limits.score_psi_limit:g} (median {median:.2f}): the rows or the model have changed as a whole"
+        f"anomaly_score: expected 10% of rows above 1, as of normal rows, found {high:.0%}, more than"
+        f" {limits.score_limit:.0%} (median {drift.quantiles[0]:.2f}, of normal rows 0.30): the rows have changed as a whole"
     )
     return _with_alarms(drift, [sentence])
 
@@ -174,8 +182,7 @@ def compare_latents(bundle: vm.Bundle, mu: Doubles, sigma: Doubles, limits: Moni
         return None
     kl = 0.5 * (mu * mu + sigma * sigma - 1.0 - 2.0 * np.log(np.maximum(sigma, 1e-30)))
     trained = bundle.latent_kl.ravel() > COLLAPSED_NATS
-    # A unit says the same of every row: its mean may be anywhere, but it does not vary.
-    used = trained & (kl.mean(axis=0) > COLLAPSED_NATS) & (mu.var(axis=0) > limits.latent_variance)
+    used = trained & (kl.mean(axis=0) > COLLAPSED_NATS) & (mu.var(axis=0) > STILL_VARIANCE)
     drift = Drift("latent_mu", len(mu), value=float(used.sum()), expected=float(trained.sum()))
     if used.sum() >= limits.latent_limit * trained.sum():
         return drift
@@ -249,14 +256,17 @@ def _alarms_of_column(drift: Drift, profile: ColumnProfile, found: Counts, limit
     name, alarms = profile.name, []
     if name in limits.ignore:
         return []
+    # What single nights of the training rows did is no alarm: weather, weekdays, months.
+    psi_limit = max(limits.psi_limit, MARGIN * profile.usual_psi)
+    null_limit = max(limits.null_limit, MARGIN * profile.usual_nulls)
     psi, p_value = drift.psi or 0.0, 1.0 if drift.p_value is None else drift.p_value
-    if psi > limits.psi_limit and p_value < SIGNIFICANT:
+    if psi > psi_limit and p_value < SIGNIFICANT:
         alarms.append(
-            f"{name}: expected values distributed as in training, found PSI {psi:.2f}, above {limits.psi_limit:g}"
+            f"{name}: expected values distributed as in training, found PSI {psi:.2f}, above {psi_limit:.2g}"
             f" ({_describe_shift(profile, found)})"
         )
     now, before = drift.null_share or 0.0, drift.expected_null_share or 0.0
-    if abs(now - before) > limits.null_limit and (
+    if abs(now - before) > null_limit and (
         proportion_test(found.nulls, found.rows, profile.nulls, profile.rows) < SIGNIFICANT
     ):
         alarms.append(f"{name}: expected {before:.1%} NULL as in training, found {now:.1%}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from vae_model.errors import DataError, SandtimerError
 
 __all__ = [
+    "AlarmError",
     "ConfigError",
     "ConflictError",
     "DataError",
@@ -19,6 +20,7 @@ EXIT_BUG = 1
 EXIT_USAGE = 2
 EXIT_DATA = 3
 EXIT_CONFLICT = 4
+EXIT_ALARM = 5
 
 
 class ConfigError(SandtimerError):
@@ -37,12 +39,19 @@ class InterferenceError(SandtimerError):
     """The store, the disk, the network or Spark failed; nothing was committed, it is safe to run again."""
 
 
+class AlarmError(SandtimerError):
+    """The command did its work and found something that a person has to look at; running it again finds the same."""
+
+
 def exit_code(error: BaseException) -> int:
-    """The process's exit code: 2 usage, config or set-up, 3 data, 4 in the way and safe to rerun, 1 anything else."""
+    """The process's exit code: 2 usage, config or set-up, 3 data, 4 in the way and safe to rerun, 5 alarm, 1 anything
+    else."""
     if isinstance(error, ConfigError | SetupError):
         return EXIT_USAGE
     if isinstance(error, ConflictError | InterferenceError | OSError):
         return EXIT_CONFLICT
+    if isinstance(error, AlarmError):
+        return EXIT_ALARM
     return EXIT_DATA if isinstance(error, DataError) else EXIT_BUG
 
 

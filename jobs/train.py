@@ -18,6 +18,8 @@ from jobs.errors import SetupError
 from jobs.events import Reporter
 from jobs.extract import Manifest, read_manifest
 from jobs.models import save_model
+from vae_model.profiling import measure_nights
+from vae_model.sources import open_rows
 
 # Mean KL of a latent unit below which its posterior is the prior, whatever the row.
 COLLAPSED_NATS = 0.01
@@ -45,6 +47,9 @@ def train(config: Config, reporter: Reporter, resume: bool = False) -> vm.Bundle
         raise SetupError(
             "torch, which training needs", str(error), "run `pip install 'sandtimer[train]'`; scoring works without"
         ) from error
+    night = config.source.partition
+    if night is not None and night in rows.schema.names:
+        bundle = measure_nights(bundle, open_rows(rows).batches(), night)
     save_model(bundle, config.bundle.path)
     checkpoint.unlink(missing_ok=True)
     for note in bundle.notes:

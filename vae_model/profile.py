@@ -22,6 +22,7 @@ from vae_model.times import TimeEncoder, to_seconds
 
 BINS = 20
 MAX_LEVELS = 40
+LEAST_SHARE = 0.001
 _DAY_S = 86_400.0
 Counted = npt.NDArray[np.int64]
 
@@ -128,14 +129,16 @@ def count_values(profile: ColumnProfile, encoder: Encoder, values: pa.Array) -> 
 
 
 def population_stability(expected: npt.ArrayLike, found: npt.ArrayLike) -> float:
-    """PSI of two histograms, half a row added to each bin: 0 the same, above 0.25 by custom a different population.
+    """PSI of two histograms: 0 the same, above 0.25 by custom a different population. A thousandth is added to each
+    bin's share, so that an empty bin weighs the same however many rows there are.
 
     Source: the population stability index of credit scoring (Siddiqi 2006).
     """
     e, f = (np.asarray(counts, dtype=np.float64) for counts in (expected, found))
     if not f.sum() or not e.sum():
         return 0.0  # no row, no drift
-    e, f = ((counts + 0.5) / (counts.sum() + 0.5 * len(counts)) for counts in (e, f))
+    e, f = (counts / counts.sum() + LEAST_SHARE for counts in (e, f))
+    e, f = e / e.sum(), f / f.sum()
     return float(((f - e) * np.log(f / e)).sum())
 
 

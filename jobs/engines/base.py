@@ -188,6 +188,14 @@ class Engine(Protocol):
     def sample(self, table: TableState, columns: Sequence[str], where: Predicate | None, sample: Sample) -> pa.Table:
         """The sampled rows in any order."""
 
+    def upsert(self, ref: TableRef, rows: pa.Table, keys: Sequence[str]) -> int:
+        """Put a few rows into a small table, which the first of them make: rows with the same keys (NULL equals NULL)
+        are replaced, the others added. The table's new version.
+
+        Raises:
+            ConflictError: another writer was there first; nothing was committed.
+        """
+
     def score(
         self, plan: ScorePlan, bundle: Bundle, options: ScoringOptions, lineage: Lineage, advance: Advance
     ) -> ScoreResult:

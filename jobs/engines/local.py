@@ -20,6 +20,7 @@ from jobs.delta.pruning import bind, count_rows, prune_files
 from jobs.delta.reading import read_file
 from jobs.delta.snapshot import open_snapshot, open_table
 from jobs.delta.storage import TableRef
+from jobs.delta.upsert import upsert_rows
 from jobs.engines.base import Lineage, LogEntry, Route, ScorePlan, ScoreResult, ScoringOptions, TableState, Work
 from jobs.engines.files import measure_files, score_files
 from jobs.engines.logs import describe_table, read_history
@@ -116,6 +117,10 @@ class LocalEngine:
         parts: list[list[pa.RecordBatch]] = []
         run_all([partial(pick, file) for file in prune_files(snapshot, where)], parts)
         return pa.Table.from_batches([batch for part in parts for batch in part], schema=schema)
+
+    def upsert(self, ref: TableRef, rows: pa.Table, keys: Sequence[str]) -> int:
+        """See `Engine`."""
+        return upsert_rows(ref, rows, keys)
 
     def score(
         self, plan: ScorePlan, bundle: Bundle, options: ScoringOptions, lineage: Lineage, advance: Advance

@@ -27,7 +27,15 @@ from jobs.engines.base import Lineage, LogEntry, Route, ScorePlan, ScoreResult, 
 from jobs.engines.files import RunTasks, find_obstacle, measure_files, score_files
 from jobs.engines.logs import describe_table, read_history
 from jobs.engines.spark_errors import FAILURES, explain_failure, is_missing_table
-from jobs.engines.spark_merge import ALIVE, add_columns_statement, check_keys, merge_statement, net_change, quote
+from jobs.engines.spark_merge import (
+    ALIVE,
+    add_columns_statement,
+    check_keys,
+    merge_statement,
+    net_change,
+    quote,
+    upsert_statement,
+)
 from jobs.engines.spark_tasks import run_tasks
 from jobs.errors import ConfigError, ConflictError, SandtimerError
 from jobs.events import Advance
@@ -174,6 +182,18 @@ class SparkEngine:
             is_chosen = sample_udf(sample, self._session)(F.struct(*map(_column, sample.columns)))
             found = self._read(table, where).where(is_chosen).select(*map(_column, columns)).toArrow()
         return _cast(found, table, columns)
+
+    def upsert(self, ref: TableRef, rows: pa.Table, keys: Sequence[str]) -> int:
+        """See `Engine`."""
+        with _explaining(ref):
+            frame = self._session.createDataFrame(rows)
+            if self.exists(ref):
+                self._sql(upsert_statement(_identifier(ref), frame, keys))
+            elif ref.in_catalog:
+                frame.write.format("delta").mode("error").saveAsTable(ref.name)
+            else:
+                frame.write.format("delta").mode("error").save(_path(ref))
+            return int(self._sql(f"DESCRIBE HISTORY {_identifier(ref)} LIMIT 1")[0]["version"])
 
     def score(
         self, plan: ScorePlan, bundle: Bundle, options: ScoringOptions, lineage: Lineage, advance: Advance

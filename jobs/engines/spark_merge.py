@@ -55,6 +55,16 @@ def add_columns_statement(target: str, missing: Sequence[pa.Field]) -> str:
     return f"ALTER TABLE {target} ADD COLUMNS ({columns})"
 
 
+def upsert_statement(target: str, rows: DataFrame, keys: Sequence[str]) -> str:
+    """The statement that puts `rows`, which become a view of the session, in the place of those with the same keys."""
+    rows.createOrReplaceTempView(_CHANGES)
+    same = " AND ".join(f"t.{quote(key)} <=> s.{quote(key)}" for key in keys)
+    return (
+        f"MERGE INTO {target} t USING {_CHANGES} s ON {same} "
+        "WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
+    )
+
+
 def quote(name: str) -> str:
     """A name as an SQL identifier."""
     return "`" + name.replace("`", "``") + "`"

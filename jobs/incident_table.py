@@ -1,0 +1,225 @@
+"""`incidents`: the table of incidents, one row each with the same id for all of its nights, and how a scored run
+updates it: alerts of its nights and of the window before them, and a sample of all rows to compare with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+if __name__ == "__main__" and not __package__:  # as a script: the packages lie one folder up
+    import sys
+
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date, datetime, timedelta
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.types as pt
+
+import vae_model as vm
+from jobs.config import Config
+from jobs.delta.storage import TableRef
+from jobs.engines.base import Engine, TableState
+from jobs.events import Reporter
+from jobs.incidents import Incident, follow_incidents
+from jobs.predicate import Predicate, combine, parse_where, resolve_column
+from jobs.sampling import Sample, hashable_columns
+from jobs.scene import Scene, build_scene, segment_columns
+from vae_model.explaining import to_words
+
+# Alert rows that are looked at, at most: more say nothing more.
+MAX_ALERTS: Final = 20_000
+MAX_INCIDENTS: Final = 100_000
+# Another seed than the extract's: other rows.
+SEED: Final = 11
+_CONDITION = pa.struct([("column", pa.string()), ("value", pa.string())])
+SCHEMA: Final = pa.schema(
+    [
+        ("id", pa.string()),
+        ("status", pa.string()),
+        ("description", pa.string()),
+        ("column", pa.string()),
+        ("segment", pa.string()),
+        ("effect", pa.string()),
+        ("rows", pa.int64()),
+        ("segment_rows", pa.int64()),
+        ("share", pa.float64()),
+        ("first_seen", pa.string()),
+        ("last_seen", pa.string()),
+        ("opened", pa.string()),
+        ("closed", pa.string()),
+        ("quiet_nights", pa.int64()),
+        ("conditions", pa.list_(_CONDITION)),
+    ]
+)
+
+
+def list_incidents(config: Config, engine: Engine, reporter: Reporter, with_closed: bool = False) -> list[Incident]:
+    """The command: incidents that are open, or all, the latest first.
+
+    Raises:
+        DataError: there is no table of incidents yet.
+    """
+    place = incidents_ref(config)
+    if not engine.exists(place):
+        raise vm.DataError(
+            f"a table of incidents at {place.name}", "none", "run `sandtimer monitor` after a scoring run"
+        )
+    known = _read(engine, place, None if with_closed else parse_where("status = 'open'"))
+    known.sort(key=lambda incident: (incident.last_seen, incident.rows), reverse=True)
+    names = ("id", "status", "rows", "first_seen", "last_seen")
+    shown = [{**{n: getattr(i, n) for n in names}, "what": i.description} for i in known]
+    reporter.table("incident", f"Incidents in {place.name}", shown)
+    count = sum(incident.status == "open" for incident in known)
+    reporter.say("done", f"{count:,} open incidents of {len(known):,} shown, in {place.name}", open=count)
+    return known
+
+
+def incidents_ref(config: Config) -> TableRef:
+    """The table with one row for each incident."""
+    return TableRef(config.monitor.incidents or f"{config.score.table}_incidents", config.source.storage_options)
+
+
+def read_incidents(config: Config, engine: Engine, target: TableState, sample: pa.Table) -> list[Incident]:
+    """The incidents that were opened in the nights of some scored rows."""
+    nights = set(nights_of(config, target, sample))
+    place = incidents_ref(config)
+    known = _read(engine, place, None) if engine.exists(place) else []
+    return [incident for incident in known if incident.opened in nights]
+
+
+def update_incidents(
+    config: Config, engine: Engine, target: TableState, bundle: vm.Bundle, sample: pa.Table
+) -> list[Incident]:
+    """Go through the nights of some scored rows, and write what became of the incidents in one commit.
+
+    Args:
+        config: the job.
+        engine: to read and write with.
+        target: the scored table.
+        bundle: that scored the rows.
+        sample: of the rows; only its nights are looked at.
+
+    Returns:
+        The incidents that were opened in these nights.
+    """
+    nights = nights_of(config, target, sample)
+    place = incidents_ref(config)
+    known = _read(engine, place, None) if engine.exists(place) else []
+    scene = _read_scene(config, engine, target, bundle, sample)
+    present = [night for night in nights if night in scene.nights]
+    limits = config.monitor
+    after = follow_incidents(known, scene, present, limits.window, limits.close_after, target.table_id)
+    before = {incident.id: incident for incident in known}
+    changed = [incident for incident in after if before.get(incident.id) != incident]
+    if changed or not engine.exists(place):
+        engine.upsert(place, _to_table(changed), ("id",))
+    return [incident for incident in after if incident.opened in set(nights)]
+
+
+def choose_rows(config: Config, target: TableState, rows: int, total: int) -> Sample:
+    """A sample of scored rows by their key, or by all that was carried along."""
+    known = set(target.schema.names)
+    key = tuple(name for name in config.source.key if name in known)
+    carried = tuple(name for name in hashable_columns(target.schema) if name not in vm.SCORE_COLUMNS)
+    return Sample(key or carried, rows, total, SEED)
+
+
+def nights_of(config: Config, target: TableState, rows: pa.Table) -> list[str]:
+    """The nights that rows belong to, in order: values of `source.partition`, else days of `scored_at`."""
+    name = _night_column(config, target)
+    return sorted({night for night in _to_nights(rows.column(name)) if night != "NULL"})
+
+
+def _night_column(config: Config, target: TableState) -> str:
+    if config.source.partition is None:
+        return "scored_at"
+    return resolve_column(config.source.partition, target.schema.names, target.ref.name)
+
+
+def _to_nights(values: pa.ChunkedArray) -> list[str]:
+    """As ISO dates, where they are moments; else in words."""
+    length = 10 if pt.is_timestamp(values.type) else None
+    encoded = values.combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.unify_dictionaries().combine_chunks()
+    words = [to_words(value)[:length] for value in encoded.dictionary.to_pylist()]
+    return ["NULL" if code is None else words[code] for code in encoded.indices.to_pylist()]
+
+
+def _read_scene(config: Config, engine: Engine, target: TableState, bundle: vm.Bundle, sample: pa.Table) -> Scene:
+    """Alerts and rows of the nights of the sample and of the window before them."""
+    night = _night_column(config, target)
+    window = _window(config, night, sample.column(night))
+    alerting = combine(window, parse_where("is_anomaly = true"))
+    segments = segment_columns(bundle, target.schema)
+    features = [name for name in bundle.feature_names if name in target.schema.names]
+    counts = [engine.count(target, alerting), engine.count(target, window)]
+    columns = [
+        list(dict.fromkeys([*features, *segments, night, "top_columns"])),
+        list(dict.fromkeys([*segments, night])),
+    ]
+    tables = [
+        engine.sample(target, names, where, choose_rows(config, target, limit, count))
+        for names, where, limit, count in zip(
+            columns, (alerting, window), (MAX_ALERTS, config.monitor.rows), counts, strict=True
+        )
+    ]
+    weights = [max(1.0, count / max(table.num_rows, 1)) for count, table in zip(counts, tables, strict=True)]
+    nights = [_to_nights(table.column(night)) for table in tables]
+    budget = config.score.alert_budget
+    return build_scene(bundle, tables[0], tables[1], (nights[0], nights[1]), budget, (weights[0], weights[1]))
+
+
+def _window(config: Config, night: str, values: pa.ChunkedArray) -> Predicate:
+    """The nights of the rows, and before them twice the window, since there may be nights without rows."""
+    known = sorted(value for value in values.unique().to_pylist() if value is not None)
+    first, last = known[0], known[-1]
+    days = timedelta(days=2 * max(config.monitor.window, config.monitor.close_after))
+    if isinstance(first, datetime):
+        low, high = str(first.date() - days), str(last.date() + timedelta(days=1))
+        return parse_where(f"`{night}` >= '{low}' AND `{night}` < '{high}'", "the window of nights")
+    if isinstance(first, date):
+        first = first - days
+    elif isinstance(first, str | int):
+        first = _days_before(first, days)
+    quoted = [
+        str(value) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'" for value in (first, last)
+    ]
+    return parse_where(f"`{night}` >= {quoted[0]} AND `{night}` <= {quoted[1]}", "the window of nights")
+
+
+def _days_before(night: str | int, days: timedelta) -> str | int:
+    """A night that is written as a date in text or digits, so many days before; itself, where it is no date."""
+    text = str(night)
+    try:
+        moved = date.fromisoformat(text) - days
+    except ValueError:
+        return night
+    moved_text = moved.isoformat() if "-" in text else moved.strftime("%Y%m%d")
+    return int(moved_text) if isinstance(night, int) else moved_text
+
+
+def _read(engine: Engine, place: TableRef, where: Predicate | None) -> list[Incident]:
+    names = [name for name in SCHEMA.names if name != "description"]
+    rows = engine.read(engine.describe(place), names, where, MAX_INCIDENTS).to_pylist()
+    return [
+        Incident(**{**row, "conditions": tuple((c["column"], c["value"]) for c in row["conditions"] or ())})
+        for row in rows
+    ]
+
+
+def _to_table(incidents: Sequence[Incident]) -> pa.Table:
+    rows = []
+    for incident in incidents:
+        conditions = [{"column": column, "value": value} for column, value in incident.conditions]
+        rows.append({**asdict(incident), "description": incident.description, "conditions": conditions})
+    return pa.Table.from_pylist(rows, SCHEMA)
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    main("incidents")
