@@ -151,7 +151,8 @@ def compare_scores(scores: Doubles, limits: Monitor) -> Drift:
         return drift
     sentence = (
         f"anomaly_score: expected 10% of rows above 1, as of normal rows, found {high:.0%}, more than"
-        f" {limits.score_limit:.0%} (median {drift.quantiles[0]:.2f}, of normal rows 0.30): the rows have changed as a whole"
+        f" {limits.score_limit:.0%} (median {drift.quantiles[0]:.2f}, of normal rows 0.30): the rows have changed as a"
+        " whole"
     )
     return _with_alarms(drift, [sentence])
 
