@@ -215,19 +215,23 @@ def _describe_category(evidence: Evidence, value: str, count: int, usual: str, u
 def _describe_ratio(ratio: float) -> str:
     if abs(ratio + 1.0) < 0.2:
         return "with the wrong sign"
-    return f"x{ratio:.2g}" if abs(ratio) < 100 else f"x{ratio:.0f}"
+    return f"x{_round(ratio)}"
 
 
 def _describe_magnitude(x: Doubles, e: Doubles, rows: int) -> str:
     """A unit shows even where expected values are no better than their order of magnitude."""
     larger = (np.abs(x) > 4.0 * np.abs(e)) & (np.abs(x) > 0)
     if larger.sum() >= 0.8 * rows and np.abs(e).sum() > 0:
-        return f"about x{np.abs(x).sum() / np.abs(e).sum():.2g}"
+        return f"about x{_round(float(np.abs(x).sum() / np.abs(e).sum()))}"
     return UNUSUAL
+
+
+def _round(ratio: float) -> str:
+    return f"{ratio:.0f}" if abs(ratio) >= 10 else f"{ratio:.2g}"
 
 
 def _describe_offset(offset: float, kind: str) -> str:
     if kind not in ("clock", "time"):
-        return f"{offset:+.3g}"
+        return f"{offset:+.3g}" if abs(offset) < 1_000 else f"{offset:+.0f}"
     hours = round(offset / 60)
     return f"{hours:+d} h" if hours and abs(offset - 60 * hours) < 15 else f"{offset:+.0f} min"

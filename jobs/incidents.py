@@ -234,9 +234,9 @@ def _explained(scene: Scene, group: Group) -> Bools:
     column among their reasons, and those with the same wrong value."""
     nights = scene.alert_nights[group.alerts]
     inside = matches(scene.categories, group.segment, group.column, scene.alerts) & _mentioned(scene, group.column)
-    values = scene.values[group.column]
-    wrong = set(values[group.alerts].tolist())
-    if len(wrong) == 1:
+    values = scene.values.get(group.column)
+    wrong = set(values[group.alerts].tolist()) if values is not None else set()
+    if values is not None and len(wrong) == 1:
         inside |= values == wrong.pop()
     inside &= (scene.alert_nights >= nights.min()) & (scene.alert_nights <= nights.max())
     inside[group.alerts] = True
@@ -256,7 +256,8 @@ def _describe(scene: Scene, evidence: Evidence) -> str:
     # A constant ratio or offset says more: two columns that are alike may look swapped as well.
     if evidence.levels is None and effect != UNUSUAL and not effect.startswith("about"):
         return effect
-    swapped = find_swap(evidence, list(scene.reasons.values()), scene.values)
+    others = [other for other in scene.reasons.values() if other.column in scene.values]
+    swapped = find_swap(evidence, others, scene.values) if evidence.column in scene.values else None
     return f"swapped with {swapped}" if swapped else effect
 
 

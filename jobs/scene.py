@@ -129,11 +129,14 @@ def _read_reasons(
     levels: Mapping[str, frozenset[str]],
     least: float,
 ) -> dict[str, Evidence]:
-    """Column -> the rows that have it as their first reason, or with at least such a share."""
+    """Column -> the rows that have it as their first reason, or with at least such a share; with 0, all reasons."""
     found: dict[str, list[tuple[int, str, str]]] = {}
     for row, chosen in enumerate(reasons):
         for rank, reason in enumerate(chosen or ()):
-            if reason["column"] in kinds and (rank == 0 or reason["share"] >= least):
+            # What is there as expected is not what is wrong, even where nothing else explains more.
+            if reason["column"] in kinds and (
+                least == 0.0 or ((rank == 0 or reason["share"] >= least) and reason["observed"] != reason["expected"])
+            ):
                 found.setdefault(reason["column"], []).append((row, reason["observed"], reason["expected"]))
     return {
         name: Evidence(
