@@ -22,7 +22,8 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format test test-nights bench bench-claims bench-detection bench-scoring constraints clean
+.PHONY: help setup demo check format test test-nights bench bench-claims bench-detection bench-monitor bench-scoring \
+  constraints clean
 
 help: ## List these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +69,9 @@ bench-claims: setup ## Measure what is claimed of autoencoders and VAEs (ARGS="-
 bench-detection: setup ## Compare detection with PyOD's detectors: planted faults, ADBench where it is (ARGS=--quick)
 	@$(call install,'.[bench]')
 	$(BIN)/python -m tests.bench.detection $(ARGS)
+
+bench-monitor: setup ## False alarms of the monitor on 2013's weeks, and planted breaks found as incidents (ARGS="--shares 0.01")
+	$(BIN)/python -m tests.bench.monitor $(ARGS)
 
 bench-scoring: setup ## Compare what scoring costs with a plain copy and with others' ways (ARGS="--cases numbers")
 	@$(call install,'.[bench]')

@@ -101,8 +101,8 @@ class Monitor(_Section):
     incidents: Place | None = None
     rows: int = Field(default=100_000, ge=100)
     ignore: tuple[str, ...] = ()
-    psi_limit: float = Field(default=0.25, gt=0)
-    null_limit: float = Field(default=0.1, gt=0, le=1)
+    psi_limit: float = Field(default=0.1, gt=0)
+    null_limit: float = Field(default=0.02, gt=0, le=1)
     unseen_limit: float = Field(default=0.01, gt=0, le=1)
     score_limit: float = Field(default=0.5, gt=0.1, le=1)
     alert_limit: float = Field(default=5.0, ge=1)

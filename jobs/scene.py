@@ -18,8 +18,9 @@ from jobs.segments import Category, Codes
 from vae_model.encoders import CategoryEncoder
 from vae_model.explaining import to_words
 
-# A column with a smaller share in a row's score is not blamed for it.
+# A column with a smaller share in a row's score is not blamed for it, nor one with much less than the first reason.
 BLAME_SHARE: Final = 0.2
+_BLAME_OF_FIRST: Final = 0.6
 # A column with more values is no segment.
 MAX_VALUES: Final = 300
 NIGHT: Final = "\0night"
@@ -132,11 +133,12 @@ def _read_reasons(
     """Column -> the rows that have it as their first reason, or with at least such a share; with 0, all reasons."""
     found: dict[str, list[tuple[int, str, str]]] = {}
     for row, chosen in enumerate(reasons):
+        first = chosen[0]["share"] if chosen else 0.0
         for rank, reason in enumerate(chosen or ()):
+            blamed = rank == 0 or reason["share"] >= max(least, _BLAME_OF_FIRST * first)
             # What is there as expected is not what is wrong, even where nothing else explains more.
-            if reason["column"] in kinds and (
-                least == 0.0 or ((rank == 0 or reason["share"] >= least) and reason["observed"] != reason["expected"])
-            ):
+            blamed &= reason["observed"] != reason["expected"]
+            if reason["column"] in kinds and (blamed or least == 0.0):
                 found.setdefault(reason["column"], []).append((row, reason["observed"], reason["expected"]))
     return {
         name: Evidence(

@@ -85,7 +85,7 @@ def try_plant(year: ScoredYear, plant: Plant) -> Outcome:
     """Plant, follow the nights from five before to six after, and compare with the same nights untouched."""
     first = year.names.index(plant.start)
     span = year.names[first - 5], year.names[first + plant.nights + 6]
-    before, _ = year.follow((), *span)
+    before, _ = year.untouched(*span)
     found, alerts = year.follow((plant,), *span)
     known = {incident.id for incident in before}
     new = tuple(i for i in found if i.id not in known and i.last_seen >= plant.start)

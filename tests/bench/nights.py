@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -57,7 +58,7 @@ class ScoredYear:
     def __init__(self, flights: pa.Table, bundle: vm.Bundle) -> None:
         self.bundle = bundle
         self.flights = flights.sort_by([(NIGHT, "ascending")]).combine_chunks()
-        self.nights = self.flights[NIGHT].cast(pa.string()).to_numpy()
+        self.nights = self.flights[NIGHT].cast(pa.string()).to_numpy().astype("U10")
         scored = vm.score(self.flights, bundle, alert_budget=BUDGET)
         self.alerts: Bools = scored["is_anomaly"].to_numpy()
         self.reasons = scored["top_columns"]
@@ -65,17 +66,18 @@ class ScoredYear:
 
     def rows_of(self, plant: Plant) -> Rows:
         """The rows that a plant breaks: in each night its share of the segment, at least one."""
-        inside = np.ones(len(self.nights), np.bool_)
-        for column, value in plant.segment:
-            inside &= pc.fill_null(pc.equal(self.flights[column], value), False).to_numpy()
-        able = inside & plant.what.able(self.flights) if plant.what.able else inside
         rng = np.random.default_rng([7, *plant.start.encode(), *plant.what.name.encode()])
         first = self.names.index(plant.start)
         chosen = []
         for night in self.names[first : first + plant.nights]:
-            rows = np.flatnonzero(able & (self.nights == night))
-            count = max(1, round(plant.share * int((inside & (self.nights == night)).sum())))
-            chosen.append(np.sort(rng.choice(rows, min(count, len(rows)), replace=False)))
+            start, stop = np.searchsorted(self.nights, night), np.searchsorted(self.nights, night, side="right")
+            there = self.flights.slice(start, stop - start)
+            inside = np.ones(there.num_rows, np.bool_)
+            for column, value in plant.segment:
+                inside &= pc.fill_null(pc.equal(there[column], value), False).to_numpy()
+            able = np.flatnonzero(inside & plant.what.able(there) if plant.what.able else inside)
+            count = max(1, round(plant.share * int(inside.sum())))
+            chosen.append(start + np.sort(rng.choice(able, min(count, len(able)), replace=False)))
         return np.concatenate(chosen)
 
     def follow(self, plants: Sequence[Plant] = (), first: str = "", last: str = "") -> tuple[list[Incident], int]:
@@ -95,13 +97,19 @@ class ScoredYear:
                 scored.filter(scored["is_anomaly"]).drop_columns([*(set(vm.SCORE_COLUMNS) - {"top_columns"})])
             )
         known = self.names[self.names.index(first) if first else 0 : self.names.index(last) + 1 if last else None]
-        ahead = self.names[max(0, self.names.index(known[0]) - WINDOW) : self.names.index(known[-1]) + 1]
-        here = np.isin(self.nights, ahead)
-        kept = np.flatnonzero(here & alerts & ~broken)
+        ahead = self.names[max(0, self.names.index(known[0]) - WINDOW)]
+        # Rows are in the order of nights.
+        start, stop = np.searchsorted(self.nights, ahead), np.searchsorted(self.nights, known[-1], side="right")
+        kept = start + np.flatnonzero(alerts[start:stop] & ~broken[start:stop])
         clean = flights.take(pa.array(kept)).append_column("top_columns", self.reasons.take(pa.array(kept)))
         found = pa.concat_tables([clean, *reasons])
-        rows = flights.filter(pa.array(here)).select([*segment_columns(self.bundle, flights.schema), NIGHT])
+        rows = flights.slice(start, stop - start).select([*segment_columns(self.bundle, flights.schema), NIGHT])
         nights = [table[NIGHT].cast(pa.string()).to_pylist() for table in (found, rows)]
         scene = build_scene(self.bundle, found, rows, (nights[0], nights[1]), BUDGET)
         incidents = follow_incidents([], scene, known, WINDOW, CLOSE_AFTER, "bench")
         return incidents, int(alerts[broken].sum())
+
+    @cache  # noqa: B019  a bench has one year, and it lives as long
+    def untouched(self, first: str, last: str) -> tuple[list[Incident], int]:
+        """The same without a plant."""
+        return self.follow((), first, last)
