@@ -27,6 +27,7 @@ from jobs.incidents import Incident, follow_incidents
 from jobs.predicate import Predicate, combine, parse_where, resolve_column
 from jobs.sampling import Sample, hashable_columns
 from jobs.scene import Scene, build_scene, segment_columns
+from jobs.segments import escape
 from vae_model.explaining import to_words
 
 # Alert rows that are looked at, at most: more say nothing more.
@@ -185,9 +186,7 @@ def _window(config: Config, night: str, values: pa.ChunkedArray) -> Predicate:
         first = first - days
     elif isinstance(first, str | int):
         first = _days_before(first, days)
-    quoted = [
-        str(value) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'" for value in (first, last)
-    ]
+    quoted = [str(value) if isinstance(value, int) else f"'{escape(str(value))}'" for value in (first, last)]
     return parse_where(f"`{night}` >= {quoted[0]} AND `{night}` <= {quoted[1]}", "the window of nights")
 
 

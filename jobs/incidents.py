@@ -184,9 +184,10 @@ def _find_best(scene: Scene, left: Bools, sampled: Bools) -> Group | None:
         for evidence in scene.blames.values()
         if left[evidence.rows].sum() >= LEAST
     ]
-    if left.sum() >= LEAST:
-        candidates.append(_weigh(scene, _most_mentioned(scene, left), np.flatnonzero(left), sampled, 1.0))
     best = min(candidates, key=lambda candidate: candidate.surprise, default=None)
+    if (best is None or best.surprise >= math.log(ACCIDENT)) and left.sum() >= LEAST:
+        # No single column stands out: what spoils many columns at once still shows as too many alerts of a segment.
+        best = _weigh(scene, _most_mentioned(scene, left), np.flatnonzero(left), sampled, 1.0)
     if best is None or best.surprise >= math.log(ACCIDENT):
         return None
     alerts = _without_strays(scene, best.alerts)
@@ -197,7 +198,8 @@ def _find_best(scene: Scene, left: Bools, sampled: Bools) -> Group | None:
 def _choose(scene: Scene, blamed: Evidence, sampled: Bools) -> Candidate:
     """The best of the groups among the rows that blame a column: all of them, or those with one effect."""
     chance = scene.chance[blamed.column]
-    widest = _weigh(scene, blamed, blamed.rows, sampled, chance)
+    # Without a common effect and from no segment, alerts have to be more than usual in all.
+    widest = _weigh(scene, blamed, blamed.rows, sampled, chance, chance_anywhere=1.0)
     groups = [
         _weigh(scene, group, group.rows, sampled, chance * EFFECT_CHANCE) for group in group_by_effect(blamed, LEAST)
     ]
@@ -206,9 +208,14 @@ def _choose(scene: Scene, blamed: Evidence, sampled: Bools) -> Candidate:
     return min(clear or [widest, *groups], key=lambda candidate: candidate.surprise)
 
 
-def _weigh(scene: Scene, evidence: Evidence, rows: Rows, sampled: Bools, chance: float) -> Candidate:
+def _weigh(
+    scene: Scene, evidence: Evidence, rows: Rows, sampled: Bools, chance: float, chance_anywhere: float | None = None
+) -> Candidate:
     """A group's best segment, and how little it looks like an accident: in all nights, or in those that it is in."""
-    found = find_segment(list(scene.categories.values()), evidence.column, rows, sampled, LEAST)
+    ratio = scene.row_weight / scene.alert_weight
+    found = find_segment(list(scene.categories.values()), evidence.column, rows, sampled, LEAST, ratio)
+    if not found.segment and chance_anywhere is not None:
+        chance = chance_anywhere
     hits = round(len(found.alerts) * scene.alert_weight)
     tried = math.log(found.trials * max(len(scene.chance), 1))
     nights = scene.alert_nights[found.alerts]
@@ -269,10 +276,10 @@ def _without_strays(scene: Scene, alerts: Rows) -> Rows:
 
 
 def _is_part(group: Group, other: Group, scene: Scene) -> bool:
-    """Whether a group is the same break in another column: in the same segment or a part of it, in the same nights."""
+    """Whether a group is the same break in another column: of the same segment, in the same nights."""
     mine, theirs = scene.alert_nights[group.alerts], scene.alert_nights[other.alerts]
     within = bool(mine.min() >= theirs.min() and mine.max() <= theirs.max())
-    return within and set(other.segment) <= set(group.segment)
+    return within and group.segment == other.segment != ()
 
 
 def _covered(scene: Scene, incident: Incident) -> Bools:
@@ -283,16 +290,20 @@ def _covered(scene: Scene, incident: Incident) -> Bools:
 
 
 def _find_known(scene: Scene, group: Group, known: Sequence[Incident]) -> Incident | None:
-    """The open incident that a group goes on with: it has half of the one's or of the other's alert rows."""
+    """The open incident that a group goes on with: it has half of the one's or of the other's alert rows;
+    of both, where another column is to blame."""
     mine = np.zeros(scene.alerts, np.bool_)
     mine[group.alerts] = True
     for incident in known:
         if incident.status == "closed":
             continue
-        same = incident.column == group.column and incident.conditions == group.segment
+        same = incident.column == group.column
+        if same and incident.conditions == group.segment:
+            return incident
         theirs = _covered(scene, incident)
+        counts = int(mine.sum()), int(theirs.sum())
         both = int((mine & theirs).sum())
-        if same or (both and both * 2 >= min(int(mine.sum()), int(theirs.sum()))):
+        if both and both * 2 >= (min(counts) if same else max(counts)):
             return incident
     return None
 

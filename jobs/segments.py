@@ -21,6 +21,8 @@ _TRIED_VALUES: Final = 3
 _PAIRED: Final = 5
 # Nats that a second condition has to be worth, beyond the choice of its value: few rows agree in a lot by accident.
 _PAIR_PRICE: Final = 3.0
+# Of a segment's alert rows, as many rows as it must have at least.
+_LEAST_REAL: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,23 @@ def to_sql(segment: Segment) -> str:
     parts = []
     for column, value in segment:
         name = column if column.isidentifier() else f"`{column}`"
-        quoted = value.replace("'", "''")
-        parts.append(f"{name} IS NULL" if value == "NULL" else f"{name} = '{quoted}'")
+        parts.append(f"{name} IS NULL" if value == "NULL" else f"{name} = '{escape(value)}'")
     return " AND ".join(parts)
 
 
-def find_segment(categories: Sequence[Category], column: str, group: Rows, sampled: Bools, least: int) -> Found:
+def escape(text: str) -> str:
+    """A text as it stands between quotes in a condition."""
+    return text.replace("\\", "\\\\").replace("'", "\\'")
+
+
+def find_segment(
+    categories: Sequence[Category],
+    column: str,
+    group: Rows,
+    sampled: Bools,
+    least: int,
+    rows_per_alert: float = 1.0,
+) -> Found:
     """The segment that tells most about a group, by likelihood ratio against all rows, less a price for each condition.
 
     Args:
@@ -74,26 +87,23 @@ def find_segment(categories: Sequence[Category], column: str, group: Rows, sampl
         group: numbers of alert rows.
         sampled: [m] the rows to compare with.
         least: alert rows that a segment must have.
+        rows_per_alert: how many times as many rows a sampled row stands for as an alert row does.
     """
     total = int(sampled.sum())
-    everything = Found((), total, group, 1.0)
     singles = [
         (gain, category, code)
         for category in categories
         for gain, code in _weigh_values(category, column, group, sampled, least)
     ]
     singles.sort(key=lambda single: (-single[0], single[1].name, single[2]))
-    best_gain, best = 0.0, everything
-    for gain, category, code in singles[:1]:
-        if gain > 0.0:
-            best_gain, best = gain, _build([(category, code)], column, group, sampled)
-    for (_, one, code), (_, two, other) in itertools.combinations(singles[:_PAIRED], 2):
-        if one.name == two.name:
+    best_gain, best = 0.0, Found((), total, group, 1.0)
+    pairs = [pair for pair in itertools.combinations(singles[:_PAIRED], 2) if pair[0][1].name != pair[1][1].name]
+    for conditions in [*((single,) for single in singles), *pairs]:
+        found = _build([(category, code) for _, category, code in conditions], column, group, sampled)
+        # Expected values can make pairs that no row has: no segment.
+        if len(found.alerts) < least or found.rows_in_sample * rows_per_alert < _LEAST_REAL * len(found.alerts):
             continue
-        found = _build([(one, code), (two, other)], column, group, sampled)
-        if len(found.alerts) < least:
-            continue
-        price = math.log(len(one.levels)) + math.log(len(two.levels)) + _PAIR_PRICE
+        price = math.log(found.trials) + _PAIR_PRICE * (len(conditions) - 1)
         gain = _gain(len(found.alerts), len(group), found.rows_in_sample, total) - price
         if gain > best_gain:
             best_gain, best = gain, found
