@@ -243,8 +243,10 @@ def _explained(scene: Scene, group: Group) -> Bools:
     inside = matches(scene.categories, group.segment, group.column, scene.alerts) & _mentioned(scene, group.column)
     values = scene.values.get(group.column)
     wrong = set(values[group.alerts].tolist()) if values is not None else set()
-    if values is not None and len(wrong) == 1:
-        inside |= values == wrong.pop()
+    if len(wrong) == 1:
+        value, levels = wrong.pop(), scene.reasons[group.column].levels
+        is_foreign = value == "NULL" or (levels is not None and value not in levels)
+        inside |= (values == value) & (_mentioned(scene, group.column) | is_foreign)
     inside &= (scene.alert_nights >= nights.min()) & (scene.alert_nights <= nights.max())
     inside[group.alerts] = True
     return inside
