@@ -22,8 +22,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format test test-nights bench bench-claims bench-detection bench-monitor bench-scoring \
-  constraints clean
+.PHONY: help setup demo check format test test-nights bench bench-claims bench-detection bench-monitor bench-scoring constraints clean
 
 help: ## List these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
