@@ -24,8 +24,8 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format test test-airflow test-sql test-mlflow test-report test-nights browser \
-  bench bench-claims bench-detection bench-monitor bench-scoring docs constraints clean
+.PHONY: help setup demo check format test dist test-cluster test-connect test-s3 test-catalog test-airflow test-sql test-mlflow \
+  test-report test-nights browser bench bench-claims bench-detection bench-monitor bench-scoring docs constraints clean
 
 help: ## List these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
