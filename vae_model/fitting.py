@@ -175,9 +175,11 @@ def _calibrate(bundle: Bundle, held_out: Encoded) -> Bundle:
     blocks = [forward.score(block) for block in split_blocks(held_out)]
     n, ranking = held_out.rows, bundle.shape.ranking
     terms = np.concatenate([b.member_terms for b in blocks], axis=2)[..., :n]  # [M, K, n]
+    peers = np.concatenate([b.peer_terms for b in blocks], axis=2)[..., :n]  # [M, K or 0, n]
+    ranked = np.concatenate([terms, peers], axis=1)
     squares = np.concatenate([b.member_squares for b in blocks], axis=2)[..., :n]
-    scales = [fit_scales(ranking, t, s) for t, s in zip(terms, squares, strict=True)]
-    ranks = np.stack([rank_rows(ranking, t, s, *c) for t, s, c in zip(terms, squares, scales, strict=True)])
+    scales = [fit_scales(ranking, t, s) for t, s in zip(ranked, squares, strict=True)]
+    ranks = np.stack([rank_rows(ranking, t, s, *c) for t, s, c in zip(ranked, squares, scales, strict=True)])
     quartiles = np.quantile(ranks, (0.25, 0.5, 0.75), axis=1)
     tensors = {
         **bundle.tensors,

@@ -47,12 +47,14 @@ class BlockScores:
     Attributes:
         member_terms: [M, K, B] negative log-likelihoods in nats.
         member_squares: [M, K, B] squared differences of input and reconstruction.
+        peer_terms: [M, K, B] negative log-likelihoods of the second view: each column given the others; or [M, 0, B].
         mu: [M * L, B] posterior means.
         sigma: [M * L, B] posterior standard deviations.
     """
 
     member_terms: Floats
     member_squares: Floats
+    peer_terms: Floats
     mu: Floats
     sigma: Floats
 
@@ -85,6 +87,7 @@ class Forward:
         layout, shape, rows = self.layout, self.shape, block.rows
         terms = np.zeros((shape.members, layout.columns, rows), np.float32)
         squares = np.zeros_like(terms)
+        peer_terms = np.zeros((shape.members, layout.columns if shape.peers else 0, rows), np.float32)
         mus, sigmas = [], []
         for m in range(shape.members):
             mu, logvar = self.encode(m, block)
@@ -92,12 +95,14 @@ class Forward:
             for draw in self.draws:
                 outputs = self.decode(m, mu + sigma * draw[:, None] if shape.forks else mu)
                 self.add_terms(outputs, block, terms[m], squares[m])
+            if shape.peers:
+                self.add_terms(self.ask_peers(m, block), block, peer_terms[m], np.zeros_like(peer_terms[m]))
             mus.append(mu)
             sigmas.append(sigma)
         if len(self.draws) > 1:
             terms *= np.float32(1.0 / len(self.draws))
             squares *= np.float32(1.0 / len(self.draws))
-        return BlockScores(terms, squares, np.concatenate(mus), np.concatenate(sigmas))
+        return BlockScores(terms, squares, peer_terms, np.concatenate(mus), np.concatenate(sigmas))
 
     def encode(self, member: int, block: Encoded) -> tuple[Floats, Floats]:
         """Posterior mean and logvar of one member, each [L, B]."""
@@ -108,6 +113,11 @@ class Forward:
         """The output distribution at a latent point z [L, B]."""
         with one_blas_thread:
             return self._decode(member, z)
+
+    def ask_peers(self, member: int, block: Encoded) -> Outputs:
+        """The second view: the distribution of each column given the row's other columns."""
+        with one_blas_thread:
+            return self._ask_peers(member, block)
 
     def _encode(self, member: int, block: Encoded) -> tuple[Floats, Floats]:
         weights = self.weights
@@ -136,11 +146,35 @@ class Forward:
         return product
 
     def _decode(self, member: int, z: Floats) -> Outputs:
-        layout, weights = self.layout, self.weights
+        weights = self.weights
         h = self._cone("decoder", member, z, 0)
         out = multiply(weights["head.weight"][member], h, weights["head.bias"][member])
         if self.shape.shortcut:
             out += multiply(weights["shortcut_out"][member], z)
+        return self._split(out)
+
+    def _ask_peers(self, member: int, block: Encoded) -> Outputs:
+        layout, weights, units = self.layout, self.weights, self.shape.peers
+        weight, head = weights["peers.first.weight"][member], weights["peers.head"][member]
+        first, stop = layout.inputs, layout.inputs + layout.columns
+        embedded = [weights[f"embedding.{c}"][member][:, codes] for c, codes in enumerate(block.codes)]
+        both = multiply(
+            np.delete(weight, slice(first, stop), axis=1),
+            np.concatenate([block.x, *embedded]),
+            weights["peers.first.bias"][member],
+        )
+        if block.absent.any():
+            both += multiply(np.ascontiguousarray(weight[:, first:stop]), block.absent.astype(np.float32))
+        h, out = both[: layout.columns * units], both[layout.columns * units :]
+        np.maximum(h, LEAK * h, out=h)
+        out[: len(head)] += multiply(head, h)
+        for c, k in enumerate(layout.categories):
+            start, stop = (len(head) + level for level in layout.level_starts[c : c + 2])
+            out[start:stop] += multiply(weights[f"peers.logits.{c}"][member], h[k * units : (k + 1) * units])
+        return self._split(out)
+
+    def _split(self, out: Floats) -> Outputs:
+        layout = self.layout
         p, b, n = len(layout.continuous), len(layout.booleans), len(layout.nullable)
         mean, rest = out[:p], out[p:]
         log_sigma, rest = self._bound(rest[:p]), rest[p:]

@@ -11,6 +11,7 @@ has the measurements.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np

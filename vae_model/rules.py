@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from vae_model.options import ModelOptions, TrainOptions
 
 SMALL_ROWS = 20_000
+PEER_UNITS = 480
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The network's dimensions: everything that weights depend on."""
+    """The network's dimensions: everything that weights depend on. `peers`: hidden units of each column's second view,
+    0 without one."""
 
     kind: Literal["vae", "autoencoder"]
     layers: tuple[int, ...]
@@ -32,6 +34,7 @@ class Shape:
     log_sigma_max: float
     ranking: Ranking
     shortcut: bool = False
+    peers: int = 0
 
     @property
     def forks(self) -> bool:
@@ -80,6 +83,7 @@ def choose_shape(rows: int, layout: Layout, options: ModelOptions) -> Shape:
         log_sigma_max=1.5 if small else 3.0,
         ranking="log_error" if small or options.kind == "autoencoder" else "surplus",
         shortcut=not small,
+        peers=0 if small or options.kind == "autoencoder" else max(4, min(32, PEER_UNITS // layout.columns)),
     )
 
 

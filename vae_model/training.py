@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vae_model.checkpoint import Progress, optimizer_tensors, restore_optimizer
 from vae_model.network import Batch, Network, kl_divergence
+from vae_model.peers import Peers
 from vae_model.rows import RowStore
 from vae_model.rules import Recipe
 
@@ -74,7 +75,10 @@ def row_losses(network: Network, shown: Batch, target: Batch, noise: Tensor, bet
         return differences.mean(dim=2), torch.zeros_like(mu[..., 0])
     outputs = network.decode(mu + noise * torch.exp(0.5 * logvar))
     kl = kl_divergence(mu, logvar).sum(dim=2)
-    return network.column_terms(outputs, target).sum(dim=2) + beta * kl, kl
+    losses = network.column_terms(outputs, target).sum(dim=2) + beta * kl
+    if network.peers is not None:
+        losses = losses + network.column_terms(network.peers(network.embed(target)), target).sum(dim=2)
+    return losses, kl
 
 
 class Trainer:
@@ -231,9 +235,17 @@ def export_weights(network: Network) -> dict[str, npt.NDArray[np.float32]]:
         weight = getattr(network, name)
         if weight is not None:
             tensors[name] = weight
+    if network.peers is not None:
+        tensors |= _export_peers(network.peers)
     for c, table in enumerate(network.embeddings):
         tensors[f"embedding.{c}"] = table
     return {name: _to_numpy(value.transpose(1, 2)) for name, value in tensors.items()}
+
+
+def _export_peers(peers: Peers) -> dict[str, Tensor]:
+    weight, head = peers.masked()
+    logits = {f"peers.logits.{c}": table for c, table in enumerate(peers.logits)}
+    return {"peers.first.weight": weight, "peers.first.bias": peers.first.bias, "peers.head": head, **logits}
 
 
 def _to_numpy(value: Tensor) -> npt.NDArray[np.float32]:
