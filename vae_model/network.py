@@ -35,6 +35,10 @@ class Batch:
     codes: Tensor
     absent: Tensor
 
+    def repeated(self, times: int) -> Batch:
+        """The same rows for so many times as many members."""
+        return Batch(self.x.repeat(times, 1, 1), self.codes.repeat(times, 1, 1), self.absent.repeat(times, 1, 1))
+
 
 def build_shortcut(members: int, inputs: int, outputs: int, generator: torch.Generator, gain: float) -> nn.Parameter:
     """Weights [M, in, out] of a straight way past a cone, so that linear relations need not be learned by its units."""
@@ -99,6 +103,10 @@ class Network(nn.Module):
 
     values_of_columns: Tensor
     absences_of_columns: Tensor
+    inputs_owner: Tensor
+    categories_owner: Tensor
+    nullable_owner: Tensor
+    absent_codes: Tensor
 
     def __init__(self, layout: Layout, shape: Shape, seed: int) -> None:
         super().__init__()
@@ -129,7 +137,7 @@ class Network(nn.Module):
         self._remember_owners()
 
     def _remember_owners(self) -> None:
-        """Which column each part, boolean and category belongs to, as [things, K] matrices of 0 and 1."""
+        """Which column each part, boolean and category belongs to, as numbers and as [things, K] matrices of 0 and 1."""
         layout = self.layout
         for name, owners in (
             ("values", (*layout.continuous, *layout.booleans, *layout.categories)),
@@ -137,6 +145,13 @@ class Network(nn.Module):
         ):
             matrix = F.one_hot(torch.tensor(owners, dtype=torch.long), layout.columns).float()
             self.register_buffer(f"{name}_of_columns", matrix, persistent=False)
+        for name, numbers in (
+            ("inputs_owner", (*layout.continuous, *layout.booleans)),
+            ("categories_owner", layout.categories),
+            ("nullable_owner", layout.nullable),
+            ("absent_codes", layout.levels),
+        ):
+            self.register_buffer(name, torch.tensor(numbers, dtype=torch.long), persistent=False)
 
     def embed(self, batch: Batch) -> Tensor:
         """Inputs [M, B, D]: numbers and booleans, absences, embedded categories."""
@@ -176,7 +191,7 @@ class Network(nn.Module):
         terms = torch.cat(values, dim=2) @ self.values_of_columns
         terms = terms.masked_fill(target.absent, 0.0)
         if layout.nullable:
-            sign = 1.0 - 2.0 * target.absent[..., list(layout.nullable)].to(outputs.dtype)
+            sign = 1.0 - 2.0 * target.absent[..., self.nullable_owner].to(outputs.dtype)
             terms = terms + F.softplus(sign * nulls) @ self.absences_of_columns
         return terms
 

@@ -70,37 +70,36 @@ def choose_shape(rows: int, layout: Layout, options: ModelOptions) -> Shape:
     """Small tables get several normalised members; large ones get one wider network."""
     small = rows < SMALL_ROWS
     width = layout.inputs + sum(min(16, n) for n in layout.levels)
-    wide = (128, 64) if small or not layout.levels else (256, 128)
     latent = min(32, max(2, round(math.sqrt(width)))) if small else 16
     return Shape(
         kind=options.kind,
-        layers=wide if options.layers == "auto" else options.layers,
+        layers=(128, 64) if options.layers == "auto" else options.layers,
         latent=latent if options.latent == "auto" else options.latent,
         members=(6 if small else 1) if options.members == "auto" else options.members,
         embeddings=tuple(min(16, max(2, math.ceil(n / 2))) for n in layout.levels),
         norm=small,
         log_sigma_min=-3.0 if small else -5.0,
         log_sigma_max=1.5 if small else 3.0,
-        ranking="log_error" if small or options.kind == "autoencoder" else "surplus",
+        ranking="log_error" if small or options.kind == "autoencoder" else "peak",
         shortcut=not small,
         peers=0 if small or options.kind == "autoencoder" else max(4, min(32, PEER_UNITS // layout.columns)),
     )
 
 
 def choose_recipe(rows: int, model: ModelOptions, train: TrainOptions) -> Recipe:
-    """Short training for small tables, which may be full of anomalies; 18 passes for large ones."""
+    """Short training for small tables, which may be full of anomalies; 8 passes for large ones."""
     small = rows < SMALL_ROWS
     batch_rows = (128 if small else 512) if train.batch_rows == "auto" else train.batch_rows
     share = 0.2 if train.holdout == "auto" else train.holdout
     holdout = min(50_000, max(1, round(rows * share)))
     per_pass = math.ceil((rows - holdout) / batch_rows)
-    epochs, steps = (10, 200) if small else (16, min(4_500, 18 * per_pass))
+    epochs, steps = (10, 200) if small else (16, min(4_500, 8 * per_pass))
     return Recipe(
         beta=(0.3 if small else 0.2) if model.beta == "auto" else model.beta,
         epochs=epochs if train.epochs == "auto" else train.epochs,
         steps_per_epoch=max(20, steps // epochs if train.epochs == "auto" else per_pass),
         batch_rows=batch_rows,
-        learning_rate=(3e-3 if small else 1.2e-2) if train.learning_rate == "auto" else train.learning_rate,
+        learning_rate=(3e-3 if small else 2e-2) if train.learning_rate == "auto" else train.learning_rate,
         holdout=holdout,
         patience=train.patience,
         trim=(0.1 if small else 0.0) if train.trim == "auto" else train.trim,

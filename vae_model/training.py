@@ -55,30 +55,29 @@ def hide_columns(batch: Batch, network: Network, share: float, generator: torch.
     """Denoising: each column of each row is hidden from the encoder with probability `share`, its absence too."""
     if share <= 0:
         return batch
-    layout, device = network.layout, batch.x.device
-    hidden = torch.rand(batch.absent.shape, generator=generator, device=device) < share
-    owners = torch.tensor((*layout.continuous, *layout.booleans), dtype=torch.long, device=device)
-    categories = torch.tensor(layout.categories, dtype=torch.long, device=device)
-    absent_codes = torch.tensor(layout.levels, dtype=torch.long, device=device)
+    hidden = torch.rand(batch.absent.shape, generator=generator, device=batch.x.device) < share
     return Batch(
-        batch.x.masked_fill(hidden[..., owners], 0.0),
-        torch.where(hidden[..., categories], absent_codes, batch.codes) if layout.categories else batch.codes,
+        batch.x.masked_fill(hidden[..., network.inputs_owner], 0.0),
+        torch.where(hidden[..., network.categories_owner], network.absent_codes, batch.codes),
         batch.absent & ~hidden,
     )
 
 
 def row_losses(network: Network, shown: Batch, target: Batch, noise: Tensor, beta: float) -> tuple[Tensor, Tensor]:
-    """Loss and KL of each row, [M, B]: negative beta-ELBO for a VAE, mean squared difference for an autoencoder."""
+    """Loss and KL of each row, [M, B]: negative beta-ELBO for a VAE, with its second view's terms where it has one; mean
+    squared difference for an autoencoder."""
     mu, logvar = network.encode(shown)
     if not network.shape.forks:
         differences = network.column_differences(network.decode(mu), target)
         return differences.mean(dim=2), torch.zeros_like(mu[..., 0])
     outputs = network.decode(mu + noise * torch.exp(0.5 * logvar))
     kl = kl_divergence(mu, logvar).sum(dim=2)
-    losses = network.column_terms(outputs, target).sum(dim=2) + beta * kl
-    if network.peers is not None:
-        losses = losses + network.column_terms(network.peers(network.embed(target)), target).sum(dim=2)
-    return losses, kl
+    if network.peers is None:
+        return network.column_terms(outputs, target).sum(dim=2) + beta * kl, kl
+    both = torch.cat([outputs, network.peers(network.embed(target))])
+    terms = network.column_terms(both, target.repeated(2)).sum(dim=2)
+    own, given_others = terms.chunk(2)
+    return own + given_others + beta * kl, kl
 
 
 class Trainer:
