@@ -66,7 +66,7 @@ bench-claims: setup ## Measure what is claimed of autoencoders and VAEs (ARGS="-
 	$(BIN)/python -m tests.bench.claims $(ARGS)
 
 bench-detection: setup ## Compare detection with PyOD's detectors: planted faults, ADBench where it is (ARGS=--quick)
-	@$(call install,'.[bench]')
+	@$(call install,--editable '.[bench]')
 	$(BIN)/python -m tests.bench.detection $(ARGS)
 
 bench-scoring: setup ## Compare what scoring costs with a plain copy and with others' ways (ARGS="--cases numbers")

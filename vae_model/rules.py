@@ -87,13 +87,13 @@ def choose_shape(rows: int, layout: Layout, options: ModelOptions) -> Shape:
 
 
 def choose_recipe(rows: int, model: ModelOptions, train: TrainOptions) -> Recipe:
-    """Short training for small tables, which may be full of anomalies; 8 passes for large ones."""
+    """Short training for small tables, which may be full of anomalies; 7 passes for large ones."""
     small = rows < SMALL_ROWS
     batch_rows = (128 if small else 512) if train.batch_rows == "auto" else train.batch_rows
     share = 0.2 if train.holdout == "auto" else train.holdout
     holdout = min(50_000, max(1, round(rows * share)))
     per_pass = math.ceil((rows - holdout) / batch_rows)
-    epochs, steps = (10, 200) if small else (16, min(4_500, 8 * per_pass))
+    epochs, steps = (10, 200) if small else (16, min(4_500, 7 * per_pass))
     return Recipe(
         beta=(0.3 if small else 0.2) if model.beta == "auto" else model.beta,
         epochs=epochs if train.epochs == "auto" else train.epochs,
