@@ -87,7 +87,6 @@ class Forward:
         layout, shape, rows = self.layout, self.shape, block.rows
         terms = np.zeros((shape.members, layout.columns, rows), np.float32)
         squares = np.zeros_like(terms)
-        peer_terms = np.zeros((shape.members, layout.columns if shape.peers else 0, rows), np.float32)
         mus, sigmas = [], []
         for m in range(shape.members):
             mu, logvar = self.encode(m, block)
@@ -95,14 +94,20 @@ class Forward:
             for draw in self.draws:
                 outputs = self.decode(m, mu + sigma * draw[:, None] if shape.forks else mu)
                 self.add_terms(outputs, block, terms[m], squares[m])
-            if shape.peers:
-                self.add_terms(self.ask_peers(m, block), block, peer_terms[m], np.zeros_like(peer_terms[m]))
             mus.append(mu)
             sigmas.append(sigma)
         if len(self.draws) > 1:
             terms *= np.float32(1.0 / len(self.draws))
             squares *= np.float32(1.0 / len(self.draws))
-        return BlockScores(terms, squares, peer_terms, np.concatenate(mus), np.concatenate(sigmas))
+        return BlockScores(terms, squares, self.peer_terms(block), np.concatenate(mus), np.concatenate(sigmas))
+
+    def peer_terms(self, block: Encoded) -> Floats:
+        """Negative log-likelihood of each column given the row's others, [M, K, B]; [M, 0, B] without a second view."""
+        shape, seen = self.shape, self.layout.columns if self.shape.peers else 0
+        terms = np.zeros((shape.members, seen, block.rows), np.float32)
+        for m in range(shape.members if seen else 0):
+            self.add_terms(self.ask_peers(m, block), block, terms[m], None)
+        return terms
 
     def encode(self, member: int, block: Encoded) -> tuple[Floats, Floats]:
         """Posterior mean and logvar of one member, each [L, B]."""
@@ -201,8 +206,8 @@ class Forward:
         bounded: Floats = low + width / (np.float32(1.0) + np.exp((low + width / 2 - raw) * (4 / width)))
         return bounded
 
-    def add_terms(self, outputs: Outputs, block: Encoded, terms: Floats, squares: Floats) -> None:
-        """Add each column's negative log-likelihood and squared difference under `outputs` to [K, B] sums."""
+    def add_terms(self, outputs: Outputs, block: Encoded, terms: Floats, squares: Floats | None) -> None:
+        """Add each column's negative log-likelihood and, if asked, squared difference under `outputs` to [K, B] sums."""
         layout = self.layout
         p = len(layout.continuous)
         nll = np.zeros_like(terms)
@@ -235,7 +240,8 @@ class Forward:
             nll[never] += np.where(block.absent[never], self.absent_nll[never, None], np.float32(0.0))
             square[never] += block.absent[never]
         terms += nll
-        squares += square
+        if squares is not None:
+            squares += square
 
 
 def unbound_log_sigma(log_sigma: Doubles, shape: Shape) -> Doubles:

@@ -50,7 +50,6 @@ def rank_rows(ranking: Ranking, terms: Floats, squares: Floats, center: Doubles,
 
 
 def _largest(terms: Floats, center: Doubles, scale: Doubles) -> Doubles:
-    peak = np.full(terms.shape[1], -np.inf)
-    for term, usual, unit in zip(terms, center, scale, strict=True):
-        np.maximum(peak, (term - usual) / unit, out=peak)
-    return peak
+    surplus = terms - center.astype(np.float32)[:, None]
+    surplus *= (1.0 / scale).astype(np.float32)[:, None]
+    return surplus.max(axis=0).astype(np.float64)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from vae_model.options import ModelOptions, TrainOptions
 
 SMALL_ROWS = 20_000
-PEER_UNITS = 480
 
 
 @dataclass(frozen=True)
@@ -70,10 +69,11 @@ def choose_shape(rows: int, layout: Layout, options: ModelOptions) -> Shape:
     """Small tables get several normalised members; large ones get one wider network."""
     small = rows < SMALL_ROWS
     width = layout.inputs + sum(min(16, n) for n in layout.levels)
+    wide, units = ((128, 64), 480) if small or layout.levels else ((64, 32), 160)
     latent = min(32, max(2, round(math.sqrt(width)))) if small else 16
     return Shape(
         kind=options.kind,
-        layers=(128, 64) if options.layers == "auto" else options.layers,
+        layers=wide if options.layers == "auto" else options.layers,
         latent=latent if options.latent == "auto" else options.latent,
         members=(6 if small else 1) if options.members == "auto" else options.members,
         embeddings=tuple(min(16, max(2, math.ceil(n / 2))) for n in layout.levels),
@@ -82,7 +82,7 @@ def choose_shape(rows: int, layout: Layout, options: ModelOptions) -> Shape:
         log_sigma_max=1.5 if small else 3.0,
         ranking="log_error" if small or options.kind == "autoencoder" else "peak",
         shortcut=not small,
-        peers=0 if small or options.kind == "autoencoder" else max(4, min(32, PEER_UNITS // layout.columns)),
+        peers=0 if small or options.kind == "autoencoder" else max(4, min(32, units // layout.columns)),
     )
 
 
