@@ -207,7 +207,7 @@ class Forward:
         return bounded
 
     def add_terms(self, outputs: Outputs, block: Encoded, terms: Floats, squares: Floats | None) -> None:
-        """Add each column's negative log-likelihood and, if asked, squared difference under `outputs` to [K, B] sums."""
+        """Add each column's negative log-likelihood and (unless None) squared difference under `outputs` to [K, B]."""
         layout = self.layout
         p = len(layout.continuous)
         nll = np.zeros_like(terms)

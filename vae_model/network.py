@@ -137,7 +137,7 @@ class Network(nn.Module):
         self._remember_owners()
 
     def _remember_owners(self) -> None:
-        """Which column each part, boolean and category belongs to, as numbers and as [things, K] matrices of 0 and 1."""
+        """Which column each part, boolean and category belongs to: numbers, and [things, K] matrices of 0 and 1."""
         layout = self.layout
         for name, owners in (
             ("values", (*layout.continuous, *layout.booleans, *layout.categories)),

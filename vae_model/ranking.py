@@ -13,7 +13,6 @@ has the measurements.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -52,4 +51,5 @@ def rank_rows(ranking: Ranking, terms: Floats, squares: Floats, center: Doubles,
 def _largest(terms: Floats, center: Doubles, scale: Doubles) -> Doubles:
     surplus = terms - center.astype(np.float32)[:, None]
     surplus *= (1.0 / scale).astype(np.float32)[:, None]
-    return surplus.max(axis=0).astype(np.float64)
+    peak: Doubles = surplus.max(axis=0).astype(np.float64)
+    return peak

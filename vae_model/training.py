@@ -64,7 +64,7 @@ def hide_columns(batch: Batch, network: Network, share: float, generator: torch.
 
 
 def row_losses(network: Network, shown: Batch, target: Batch, noise: Tensor, beta: float) -> tuple[Tensor, Tensor]:
-    """Loss and KL of each row, [M, B]: negative beta-ELBO for a VAE, with its second view's terms where it has one; mean
+    """Loss and KL of each row, [M, B]: negative beta-ELBO for a VAE, with the second view's terms if it has one; mean
     squared difference for an autoencoder."""
     mu, logvar = network.encode(shown)
     if not network.shape.forks:

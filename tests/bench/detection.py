@@ -6,8 +6,8 @@
 
 Every detector sees the same rows, with its own defaults. Sandtimer reads the table; PyOD reads a matrix: categories
 one-hot, NULLs filled with the mean, columns standardised. 'untrained' is Sandtimer with random weights, after one
-gradient step at a rate of 1e-6: the honest zero. Nothing here chooses anything by a label. Seconds are CPU seconds of all
-threads; torch and numpy use as many threads as the machine's settings say (OMP_NUM_THREADS), but Sandtimer one.
+gradient step at a rate of 1e-6: the honest zero. Nothing here chooses anything by a label. Seconds are CPU seconds of
+all threads; torch and numpy use as many threads as the machine's settings say (OMP_NUM_THREADS), but Sandtimer one.
 """
 
 from __future__ import annotations

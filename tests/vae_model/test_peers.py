@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import vae_model as vm
-from vae_model.encoding import fit_encoder
 from vae_model.columns import plan_columns
-from vae_model.explaining import hide_column
+from vae_model.encoding import fit_encoder
+from vae_model.explaining import hide_columns
 from vae_model.peers import Peers
 from vae_model.rules import choose_shape
 from vae_model.scorer import build_forward
@@ -50,7 +50,7 @@ def test_a_column_does_not_see_itself(large: vm.Bundle) -> None:
     encoded = large.encoder.encode(make_related(200, 1).combine_chunks().to_batches()[0])
     seen = forward.ask_peers(0, encoded)
     for k in range(len(large.features)):
-        hidden = forward.ask_peers(0, hide_column(large, encoded, k))
+        hidden = forward.ask_peers(0, hide_columns(large, encoded, np.arange(encoded.rows), np.full(encoded.rows, k)))
         for c, owner in enumerate(large.encoder.layout.categories):
             assert (owner == k) == np.allclose(seen.logits[c], hidden.logits[c], atol=1e-5), (k, owner)
         for part, owner in enumerate(large.encoder.layout.continuous):
