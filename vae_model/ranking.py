@@ -7,8 +7,9 @@ has the measurements.
 - 'log_error', for small tables that may be full of anomalies: mean of log1p(squared difference / its median)^3.
 - 'surplus': root mean square of how far each column's term exceeds its median, in units of the distance from the
   median to the 90 % quantile. Earlier versions' large tables.
-- 'peak', for large tables: the largest of these, over columns and both views, in units up to the 99 % quantile: one
-  value that cannot be is enough, however usual the rest of its row.
+- 'peak', for large tables: log1p of the largest of these, over columns and both views, in units up to the 99 % quantile:
+  one value that cannot be is enough, however usual the rest of its row. The logarithm makes the tail one that
+  calibration can fit: squared errors have a heavy one.
 """
 
 from __future__ import annotations
@@ -51,5 +52,5 @@ def rank_rows(ranking: Ranking, terms: Floats, squares: Floats, center: Doubles,
 def _largest(terms: Floats, center: Doubles, scale: Doubles) -> Doubles:
     surplus = terms - center.astype(np.float32)[:, None]
     surplus *= (1.0 / scale).astype(np.float32)[:, None]
-    peak: Doubles = surplus.max(axis=0).astype(np.float64)
+    peak: Doubles = np.log1p(np.maximum(surplus.max(axis=0), 0.0).astype(np.float64))
     return peak
