@@ -7,8 +7,8 @@ has the measurements.
 - 'log_error', for small tables that may be full of anomalies: mean of log1p(squared difference / its median)^3.
 - 'surplus': root mean square of how far each column's term exceeds its median, in units of the distance from the
   median to the 90 % quantile. Earlier versions' large tables.
-- 'peak', for large tables: log1p of the largest of these, over columns and both views, in units up to the 99 % quantile:
-  one value that cannot be is enough, however usual the rest of its row. The logarithm makes the tail one that
+- 'peak', for large tables: log1p of the largest of these, over columns and both views, in units up to the 99 %
+  quantile: one value that cannot be is enough, however usual the rest of its row. The logarithm makes the tail one that
   calibration can fit: squared errors have a heavy one.
 """
 
