@@ -95,7 +95,7 @@ bench-claims: setup ## Measure what is claimed of autoencoders and VAEs (ARGS="-
 	$(BIN)/python -m tests.bench.claims $(ARGS)
 
 bench-detection: setup ## Compare detection with PyOD's detectors: planted faults, ADBench where it is (ARGS=--quick)
-	@$(call install,'.[bench]')
+	@$(call install,--editable '.[bench]')
 	$(BIN)/python -m tests.bench.detection $(ARGS)
 
 bench-monitor: setup ## False alarms of the monitor on 2013's weeks, and planted breaks found as incidents (ARGS="--shares 0.01")

@@ -2,8 +2,9 @@
 
 A column is judged by leaving it out: its surprise is how much less unusual the row gets, in nats, when the column is
 hidden from the encoder and its own term replaced by that of a usual row. A wrong value spoils the reconstruction of the
-columns that depend on it, so the terms alone would blame them too. Its expected value is what the decoder says while
-the column is hidden: the value given all the others.
+columns that depend on it, so the terms alone would blame them too. Where there is a second view, the column is also
+repaired: how much less unusual the row is to its peers once the column holds what they expect. The expected value is
+the value given all the others: the peers', or what the decoder says while the column is hidden.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from vae_model.bundle import Bundle
 from vae_model.encoders import CategoryEncoder
 from vae_model.encoding import Encoded
 from vae_model.forward import BLOCK_ROWS, Forward, Outputs, split_blocks, sum_columns, take_outputs
-from vae_model.scales import Floats
+from vae_model.scales import Doubles, Floats
 from vae_model.schema import REASON
 
 TOP = 3
@@ -52,11 +53,26 @@ class Explainer:
             rest = self._score(hide_columns(self.bundle, encoded, np.tile(rows, columns), hidden))
             rest[hidden, np.arange(len(hidden))] = self.baseline[hidden]
             surprise[:, rows] = np.maximum(total[rows] - sum_columns(rest).reshape(columns, len(rows)), 0.0)
+            if self.bundle.shape.peers:
+                surprise[:, rows] += self._gain_of_repairs(take_rows(encoded, rows))
         return np.asarray(surprise / np.maximum(sum_columns(surprise), 1e-9), dtype=np.float32)
 
     def _score(self, encoded: Encoded) -> Floats:
         terms = [self.forward.score(block).terms for block in split_blocks(encoded)]
         return np.concatenate(terms, axis=1)[:, : encoded.rows]
+
+    def _gain_of_repairs(self, encoded: Encoded) -> Floats:
+        """[K, n] nats by which the second view's terms fall, in sum, once a column holds what its peers expect."""
+        gains = []
+        for block in split_blocks(encoded):
+            expected = ask_peers(self.forward, block)
+            before = self._peer_nll(block)
+            repaired = (repair_column(self.bundle, block, expected, k) for k in range(len(self.baseline)))
+            gains.append(np.stack([np.maximum(before - self._peer_nll(rows), 0.0) for rows in repaired]))
+        return np.concatenate(gains, axis=1)[:, : encoded.rows].astype(np.float32)
+
+    def _peer_nll(self, block: Encoded) -> Doubles:
+        return sum_columns(self.forward.peer_terms(block).mean(axis=0))
 
     def top_columns(self, batch: pa.RecordBatch, encoded: Encoded, terms: Floats, rows: Indices) -> pa.Array:
         """`top_columns` of a batch: NULL except for the rows with the given numbers."""
@@ -105,7 +121,8 @@ class Explainer:
         for start in range(0, len(rows), BLOCK_ROWS):
             cells = slice(start, start + BLOCK_ROWS)
             (block,) = split_blocks(hide_columns(self.bundle, encoded, rows[cells], columns[cells]))
-            outputs = decode_rows(self.bundle, self.forward, block)
+            second = self.bundle.shape.peers > 0
+            outputs = ask_peers(self.forward, block) if second else decode_rows(self.bundle, self.forward, block)
             for k in np.unique(columns[cells]):
                 mine = np.flatnonzero(columns[cells] == k)
                 values = decode_column(self.bundle, [take_outputs(o, mine) for o in outputs], int(k))
@@ -136,6 +153,32 @@ def hide_columns(bundle: Bundle, encoded: Encoded, rows: Indices, columns: Indic
 def decode_rows(bundle: Bundle, forward: Forward, block: Encoded) -> list[Outputs]:
     """Each member's output distribution at the posterior mean of a block's rows."""
     return [forward.decode(m, forward.encode(m, block)[0]) for m in range(bundle.shape.members)]
+
+
+def ask_peers(forward: Forward, block: Encoded) -> list[Outputs]:
+    """Each member's second view of a block's rows."""
+    return [forward.ask_peers(m, block) for m in range(forward.shape.members)]
+
+
+def repair_column(bundle: Bundle, block: Encoded, expected: Sequence[Outputs], k: int) -> Encoded:
+    """The same rows with what the peers expect in column k, the mean of the members."""
+    layout, encoder = bundle.encoder.layout, bundle.encoder.encoders[k]
+    x, codes, absent = block.x.copy(), block.codes.copy(), block.absent.copy()
+    absent[k] = False
+    if isinstance(encoder, CategoryEncoder):
+        c = layout.categories.index(k)
+        codes[c] = np.argmax(np.mean([o.logits[c] for o in expected], axis=0), axis=0)
+    elif k in layout.booleans:
+        b = layout.booleans.index(k)
+        x[len(layout.continuous) + b] = np.sign(np.mean([o.booleans[b] for o in expected], axis=0))
+    else:
+        parts = np.flatnonzero(np.asarray(layout.continuous) == k)
+        x[parts] = np.mean([o.mean[parts] for o in expected], axis=0)
+    if k in layout.nullable:
+        absent[k] = np.mean([o.nulls[layout.nullable.index(k)] for o in expected], axis=0) > 0
+        lost = hide_columns(bundle, block, np.arange(block.rows), np.full(block.rows, k))
+        x, codes = np.where(absent[k], lost.x, x), np.where(absent[k], lost.codes, codes)
+    return Encoded(x, codes, absent)
 
 
 def decode_column(bundle: Bundle, outputs: Sequence[Outputs], k: int) -> list[object]:

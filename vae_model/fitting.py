@@ -32,12 +32,13 @@ from vae_model.rows import RowStore
 from vae_model.rules import Recipe, Shape, choose_recipe, choose_shape
 from vae_model.scorer import build_forward, combine
 from vae_model.sources import Source, TrainingRows, open_rows
-from vae_model.training import Trainer, TrainEvent, choose_device, export_weights
+from vae_model.training import Trainer, TrainEvent, choose_device, export_weights, take_batch
 
 MIN_ROWS = 10
 STORED_DRAWS = 64
 STATISTICS_ROWS = 200_000
-JUDGED_ROWS = 10_000
+JUDGED_ROWS = 5_000
+REGRESSED_ROWS = 20_000
 
 
 def fit(  # noqa: PLR0913
@@ -85,6 +86,9 @@ def fit(  # noqa: PLR0913
     judged = RowStore(encoder.layout)
     judged.append(held_out.take(slice(0, JUDGED_ROWS)))
     network = Network(encoder.layout, shape, recipe.seed).to(choose_device(train.device))
+    if network.peers is not None:
+        first = take_batch(store, torch.arange(min(store.rows, REGRESSED_ROWS))[None], torch.device("cpu"))
+        network.peers.start_from_regression(first.x[0], first.absent[0])
     trainer = Trainer(network, recipe, store, judged)
     with _threads(1 if train.threads == "auto" else train.threads):
         _run(trainer, encoder, on_event, Path(checkpoint) if checkpoint else None, resume)
@@ -175,9 +179,11 @@ def _calibrate(bundle: Bundle, held_out: Encoded) -> Bundle:
     blocks = [forward.score(block) for block in split_blocks(held_out)]
     n, ranking = held_out.rows, bundle.shape.ranking
     terms = np.concatenate([b.member_terms for b in blocks], axis=2)[..., :n]  # [M, K, n]
+    peers = np.concatenate([b.peer_terms for b in blocks], axis=2)[..., :n]  # [M, K or 0, n]
+    ranked = np.concatenate([terms, peers], axis=1)
     squares = np.concatenate([b.member_squares for b in blocks], axis=2)[..., :n]
-    scales = [fit_scales(ranking, t, s) for t, s in zip(terms, squares, strict=True)]
-    ranks = np.stack([rank_rows(ranking, t, s, *c) for t, s, c in zip(terms, squares, scales, strict=True)])
+    scales = [fit_scales(ranking, t, s) for t, s in zip(ranked, squares, strict=True)]
+    ranks = np.stack([rank_rows(ranking, t, s, *c) for t, s, c in zip(ranked, squares, scales, strict=True)])
     quartiles = np.quantile(ranks, (0.25, 0.5, 0.75), axis=1)
     tensors = {
         **bundle.tensors,

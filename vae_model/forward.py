@@ -47,12 +47,14 @@ class BlockScores:
     Attributes:
         member_terms: [M, K, B] negative log-likelihoods in nats.
         member_squares: [M, K, B] squared differences of input and reconstruction.
+        peer_terms: [M, K, B] negative log-likelihoods of the second view: each column given the others; or [M, 0, B].
         mu: [M * L, B] posterior means.
         sigma: [M * L, B] posterior standard deviations.
     """
 
     member_terms: Floats
     member_squares: Floats
+    peer_terms: Floats
     mu: Floats
     sigma: Floats
 
@@ -97,7 +99,15 @@ class Forward:
         if len(self.draws) > 1:
             terms *= np.float32(1.0 / len(self.draws))
             squares *= np.float32(1.0 / len(self.draws))
-        return BlockScores(terms, squares, np.concatenate(mus), np.concatenate(sigmas))
+        return BlockScores(terms, squares, self.peer_terms(block), np.concatenate(mus), np.concatenate(sigmas))
+
+    def peer_terms(self, block: Encoded) -> Floats:
+        """Negative log-likelihood of each column given the row's others, [M, K, B]; [M, 0, B] without a second view."""
+        shape, seen = self.shape, self.layout.columns if self.shape.peers else 0
+        terms = np.zeros((shape.members, seen, block.rows), np.float32)
+        for m in range(shape.members if seen else 0):
+            self.add_terms(self.ask_peers(m, block), block, terms[m], None)
+        return terms
 
     def encode(self, member: int, block: Encoded) -> tuple[Floats, Floats]:
         """Posterior mean and logvar of one member, each [L, B]."""
@@ -108,6 +118,11 @@ class Forward:
         """The output distribution at a latent point z [L, B]."""
         with one_blas_thread:
             return self._decode(member, z)
+
+    def ask_peers(self, member: int, block: Encoded) -> Outputs:
+        """The second view: the distribution of each column given the row's other columns."""
+        with one_blas_thread:
+            return self._ask_peers(member, block)
 
     def _encode(self, member: int, block: Encoded) -> tuple[Floats, Floats]:
         weights = self.weights
@@ -136,11 +151,35 @@ class Forward:
         return product
 
     def _decode(self, member: int, z: Floats) -> Outputs:
-        layout, weights = self.layout, self.weights
+        weights = self.weights
         h = self._cone("decoder", member, z, 0)
         out = multiply(weights["head.weight"][member], h, weights["head.bias"][member])
         if self.shape.shortcut:
             out += multiply(weights["shortcut_out"][member], z)
+        return self._split(out)
+
+    def _ask_peers(self, member: int, block: Encoded) -> Outputs:
+        layout, weights, units = self.layout, self.weights, self.shape.peers
+        weight, head = weights["peers.first.weight"][member], weights["peers.head"][member]
+        first, stop = layout.inputs, layout.inputs + layout.columns
+        embedded = [weights[f"embedding.{c}"][member][:, codes] for c, codes in enumerate(block.codes)]
+        both = multiply(
+            np.delete(weight, slice(first, stop), axis=1),
+            np.concatenate([block.x, *embedded]),
+            weights["peers.first.bias"][member],
+        )
+        if block.absent.any():
+            both += multiply(np.ascontiguousarray(weight[:, first:stop]), block.absent.astype(np.float32))
+        h, out = both[: layout.columns * units], both[layout.columns * units :]
+        np.maximum(h, LEAK * h, out=h)
+        out[: len(head)] += multiply(head, h)
+        for c, k in enumerate(layout.categories):
+            start, stop = (len(head) + level for level in layout.level_starts[c : c + 2])
+            out[start:stop] += multiply(weights[f"peers.logits.{c}"][member], h[k * units : (k + 1) * units])
+        return self._split(out)
+
+    def _split(self, out: Floats) -> Outputs:
+        layout = self.layout
         p, b, n = len(layout.continuous), len(layout.booleans), len(layout.nullable)
         mean, rest = out[:p], out[p:]
         log_sigma, rest = self._bound(rest[:p]), rest[p:]
@@ -167,8 +206,8 @@ class Forward:
         bounded: Floats = low + width / (np.float32(1.0) + np.exp((low + width / 2 - raw) * (4 / width)))
         return bounded
 
-    def add_terms(self, outputs: Outputs, block: Encoded, terms: Floats, squares: Floats) -> None:
-        """Add each column's negative log-likelihood and squared difference under `outputs` to [K, B] sums."""
+    def add_terms(self, outputs: Outputs, block: Encoded, terms: Floats, squares: Floats | None) -> None:
+        """Add each column's negative log-likelihood and (unless None) squared difference under `outputs` to [K, B]."""
         layout = self.layout
         p = len(layout.continuous)
         nll = np.zeros_like(terms)
@@ -201,7 +240,8 @@ class Forward:
             nll[never] += np.where(block.absent[never], self.absent_nll[never, None], np.float32(0.0))
             square[never] += block.absent[never]
         terms += nll
-        squares += square
+        if squares is not None:
+            squares += square
 
 
 def unbound_log_sigma(log_sigma: Doubles, shape: Shape) -> Doubles:

@@ -2,6 +2,7 @@
 
 Sources: Kingma & Welling 2013 (the VAE and its reparametrisation, eq. 10); Ioffe & Szegedy 2015 (batch normalisation).
 A straight way past each cone carries linear relations (He et al. 2016, eq. 2, has the projection shortcut).
+Beside it `Peers` says what each column should be given the row's other columns, in the same words as the decoder.
 Several members train at once: every weight carries a leading member axis and each layer is one batched product.
 Shapes: M members, B rows, D continuous and boolean inputs, P continuous parts, C categories, K columns, L latent units.
 """
@@ -17,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vae_model.encoding import Layout
+from vae_model.layers import LEAK, MemberLinear
+from vae_model.peers import Peers
 from vae_model.rules import Shape
 
-LEAK = 0.1
 LOGVAR_MIN, LOGVAR_MAX = -9.0, 3.0
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 NORM_EPS = 1e-3
@@ -33,18 +35,9 @@ class Batch:
     codes: Tensor
     absent: Tensor
 
-
-class MemberLinear(nn.Module):
-    """y = x W + b for each member: x [M, B, in] -> [M, B, out]; weights start with variance gain / in."""
-
-    def __init__(self, members: int, inputs: int, outputs: int, generator: torch.Generator, gain: float) -> None:
-        super().__init__()
-        spread = math.sqrt(gain / max(1, inputs))
-        self.weight = nn.Parameter(torch.randn(members, inputs, outputs, generator=generator) * spread)
-        self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.baddbmm(self.bias, x, self.weight)
+    def repeated(self, times: int) -> Batch:
+        """The same rows for so many times as many members."""
+        return Batch(self.x.repeat(times, 1, 1), self.codes.repeat(times, 1, 1), self.absent.repeat(times, 1, 1))
 
 
 def build_shortcut(members: int, inputs: int, outputs: int, generator: torch.Generator, gain: float) -> nn.Parameter:
@@ -106,7 +99,14 @@ class Cone(nn.Module):
 
 
 class Network(nn.Module):
-    """Encoder and decoder of all members."""
+    """Encoder and decoder of all members, and the second view of large tables."""
+
+    values_of_columns: Tensor
+    absences_of_columns: Tensor
+    inputs_owner: Tensor
+    categories_owner: Tensor
+    nullable_owner: Tensor
+    absent_codes: Tensor
 
     def __init__(self, layout: Layout, shape: Shape, seed: int) -> None:
         super().__init__()
@@ -118,6 +118,7 @@ class Network(nn.Module):
             for levels, width in zip(layout.levels, shape.embeddings, strict=True)
         )
         inputs = layout.inputs + layout.columns + sum(shape.embeddings)
+        self.peers = Peers(layout, shape, generator) if shape.peers else None
         self.encoder = Cone(members, (inputs, *shape.layers), shape.norm, generator)
         self.mu = MemberLinear(members, shape.layers[-1], latent, generator, gain=1.0)
         self.logvar = MemberLinear(members, shape.layers[-1], latent, generator, gain=0.01) if shape.forks else None
@@ -133,12 +134,37 @@ class Network(nn.Module):
                     weight[..., p : 2 * p] *= 0.3
             if self.logvar is not None:
                 self.logvar.bias.fill_(-1.0)
+        self._remember_owners()
+
+    def _remember_owners(self) -> None:
+        """Which column each part, boolean and category belongs to: numbers, and [things, K] matrices of 0 and 1."""
+        layout = self.layout
+        for name, owners in (
+            ("values", (*layout.continuous, *layout.booleans, *layout.categories)),
+            ("absences", layout.nullable),
+        ):
+            matrix = F.one_hot(torch.tensor(owners, dtype=torch.long), layout.columns).float()
+            self.register_buffer(f"{name}_of_columns", matrix, persistent=False)
+        for name, numbers in (
+            ("inputs_owner", (*layout.continuous, *layout.booleans)),
+            ("categories_owner", layout.categories),
+            ("nullable_owner", layout.nullable),
+            ("absent_codes", layout.levels),
+        ):
+            self.register_buffer(name, torch.tensor(numbers, dtype=torch.long), persistent=False)
+
+    def embed(self, batch: Batch) -> Tensor:
+        """Inputs [M, B, D]: numbers and booleans, absences, embedded categories."""
+        embedded = []
+        for c, table in enumerate(self.embeddings):
+            members, levels, _ = table.shape
+            first = torch.arange(0, members * levels, levels, device=table.device)[:, None]
+            embedded.append(F.embedding(batch.codes[..., c] + first, table.flatten(0, 1)))
+        return torch.cat([batch.x, batch.absent.to(batch.x.dtype), *embedded], dim=2)
 
     def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Posterior mu and logvar, each [M, B, L]; an autoencoder has no logvar: zeros."""
-        members = torch.arange(self.shape.members, device=batch.x.device)[:, None]
-        embedded = [table[members, batch.codes[..., c]] for c, table in enumerate(self.embeddings)]  # [M, B, e]
-        inputs = torch.cat([batch.x, batch.absent.to(batch.x.dtype), *embedded], dim=2)
+        inputs = self.embed(batch)
         h = self.encoder(inputs)
         mu = self.mu(h) if self.shortcut_in is None else self.mu(h).baddbmm(inputs, self.shortcut_in)
         if self.logvar is None:
@@ -152,28 +178,21 @@ class Network(nn.Module):
 
     def column_terms(self, outputs: Tensor, target: Batch) -> Tensor:
         """Negative log-likelihood of each column: [M, B, K]."""
-        layout = self.layout
-        mean, log_sigma, booleans, nulls, logits = split_outputs(self, outputs)
-        terms = torch.zeros(target.absent.shape, device=outputs.device)
-        n = len(layout.continuous)
+        layout, n = self.layout, len(self.layout.continuous)
+        mean, raw, booleans, nulls, logits = split_outputs(self, outputs)
+        values = []
         if n:
-            log_sigma = bound_log_sigma(log_sigma, self.shape)
+            log_sigma = bound_log_sigma(raw, self.shape)
             error = (target.x[..., :n] - mean) * torch.exp(-log_sigma)
-            gaussian = 0.5 * error * error + log_sigma + HALF_LOG_2PI
-            owner = torch.tensor(layout.continuous, device=outputs.device)
-            terms = terms.index_add(2, owner, gaussian)
+            values.append(0.5 * error * error + log_sigma + HALF_LOG_2PI)
         if layout.booleans:
-            owner = torch.tensor(layout.booleans, device=outputs.device)
-            terms = terms.index_add(2, owner, F.softplus(-target.x[..., n:] * booleans))
-        if layout.categories:
-            owner = torch.tensor(layout.categories, device=outputs.device)
-            losses = [category_nll(logits[c], target.codes[..., c]) for c in range(len(layout.categories))]
-            terms = terms.index_add(2, owner, torch.stack(losses, dim=2))
+            values.append(F.softplus(-target.x[..., n:] * booleans))
+        values += [category_nll(logits[c], target.codes[..., c])[..., None] for c in range(len(layout.categories))]
+        terms = torch.cat(values, dim=2) @ self.values_of_columns
         terms = terms.masked_fill(target.absent, 0.0)
         if layout.nullable:
-            owner = torch.tensor(layout.nullable, device=outputs.device)
-            sign = 1.0 - 2.0 * target.absent[..., owner].to(outputs.dtype)
-            terms = terms.index_add(2, owner, F.softplus(sign * nulls))
+            sign = 1.0 - 2.0 * target.absent[..., self.nullable_owner].to(outputs.dtype)
+            terms = terms + F.softplus(sign * nulls) @ self.absences_of_columns
         return terms
 
     def column_differences(self, outputs: Tensor, target: Batch) -> Tensor:
@@ -220,8 +239,8 @@ def split_outputs(network: Network, outputs: Tensor) -> tuple[Tensor, Tensor, Te
 
 def category_nll(logits: Tensor, codes: Tensor) -> Tensor:
     """[M, B] from logits [M, B, levels]; codes beyond the outcomes (no value) are masked by the caller."""
-    picked = logits.gather(2, codes.clamp(max=logits.shape[2] - 1)[..., None])[..., 0]
-    return torch.logsumexp(logits, dim=2) - picked
+    known = codes.clamp(max=logits.shape[2] - 1)
+    return F.cross_entropy(logits.flatten(0, 1), known.flatten(), reduction="none").view(known.shape)
 
 
 def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:

@@ -5,8 +5,11 @@ follows from the route). Both rankings put each column on its own scale first, l
 has the measurements.
 
 - 'log_error', for small tables that may be full of anomalies: mean of log1p(squared difference / its median)^3.
-- 'surplus', for large tables: root mean square of how far each column's term exceeds its median, in units of the
-  distance from the median to the 90 % quantile.
+- 'surplus': root mean square of how far each column's term exceeds its median, in units of the distance from the
+  median to the 90 % quantile. Earlier versions' large tables.
+- 'peak', for large tables: log1p of the largest of these, over columns and both views, in units up to the 99 %
+  quantile: one value that cannot be is enough, however usual the rest of its row. The logarithm makes the tail one that
+  calibration can fit: squared errors have a heavy one.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import numpy.typing as npt
 
 from vae_model.scales import Doubles, Floats
 
-Ranking = Literal["log_error", "surplus"]
+Ranking = Literal["log_error", "surplus", "peak"]
 ERROR_FLOOR = 1e-4
 SURPLUS_FLOOR = 0.05
 
@@ -28,12 +31,14 @@ def fit_scales(ranking: Ranking, terms: Floats, squares: Floats) -> tuple[Double
     if ranking == "log_error":
         median = np.median(squares, axis=1).astype(np.float64)
         return np.zeros_like(median), np.maximum(median, ERROR_FLOOR)
-    center, upper = np.quantile(terms, (0.5, 0.9), axis=1)
+    center, upper = np.quantile(terms, (0.5, 0.9 if ranking == "surplus" else 0.99), axis=1)
     return center, np.maximum(upper - center, SURPLUS_FLOOR)
 
 
 def rank_rows(ranking: Ranking, terms: Floats, squares: Floats, center: Doubles, scale: Doubles) -> Doubles:
     """The statistic of each row, [n], from terms and squares [K, n]."""
+    if ranking == "peak":
+        return _largest(terms, center, scale)
     total: npt.NDArray[np.float64] = np.zeros(terms.shape[1])
     for k in range(len(terms)):
         if ranking == "log_error":
@@ -42,3 +47,10 @@ def rank_rows(ranking: Ranking, terms: Floats, squares: Floats, center: Doubles,
             total += np.maximum((terms[k] - center[k]) / scale[k], 0.0) ** 2
     mean = total / len(terms)
     return mean if ranking == "log_error" else np.sqrt(mean)
+
+
+def _largest(terms: Floats, center: Doubles, scale: Doubles) -> Doubles:
+    surplus = terms - center.astype(np.float32)[:, None]
+    surplus *= (1.0 / scale).astype(np.float32)[:, None]
+    peak: Doubles = np.log1p(np.maximum(surplus.max(axis=0), 0.0).astype(np.float64))
+    return peak

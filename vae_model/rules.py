@@ -20,7 +20,8 @@ SMALL_ROWS = 20_000
 
 @dataclass(frozen=True)
 class Shape:
-    """The network's dimensions: everything that weights depend on."""
+    """The network's dimensions: everything that weights depend on. `peers`: hidden units of each column's second view,
+    0 without one."""
 
     kind: Literal["vae", "autoencoder"]
     layers: tuple[int, ...]
@@ -32,6 +33,7 @@ class Shape:
     log_sigma_max: float
     ranking: Ranking
     shortcut: bool = False
+    peers: int = 0
 
     @property
     def forks(self) -> bool:
@@ -67,7 +69,7 @@ def choose_shape(rows: int, layout: Layout, options: ModelOptions) -> Shape:
     """Small tables get several normalised members; large ones get one wider network."""
     small = rows < SMALL_ROWS
     width = layout.inputs + sum(min(16, n) for n in layout.levels)
-    wide = (128, 64) if small or not layout.levels else (256, 128)
+    wide, units = ((128, 64), 480) if small or layout.levels else ((64, 32), 160)
     latent = min(32, max(2, round(math.sqrt(width)))) if small else 16
     return Shape(
         kind=options.kind,
@@ -78,25 +80,26 @@ def choose_shape(rows: int, layout: Layout, options: ModelOptions) -> Shape:
         norm=small,
         log_sigma_min=-3.0 if small else -5.0,
         log_sigma_max=1.5 if small else 3.0,
-        ranking="log_error" if small or options.kind == "autoencoder" else "surplus",
+        ranking="log_error" if small or options.kind == "autoencoder" else "peak",
         shortcut=not small,
+        peers=0 if small or options.kind == "autoencoder" else max(4, min(32, units // layout.columns)),
     )
 
 
 def choose_recipe(rows: int, model: ModelOptions, train: TrainOptions) -> Recipe:
-    """Short training for small tables, which may be full of anomalies; 18 passes for large ones."""
+    """Short training for small tables, which may be full of anomalies; 7 passes for large ones."""
     small = rows < SMALL_ROWS
     batch_rows = (128 if small else 512) if train.batch_rows == "auto" else train.batch_rows
     share = 0.2 if train.holdout == "auto" else train.holdout
     holdout = min(50_000, max(1, round(rows * share)))
     per_pass = math.ceil((rows - holdout) / batch_rows)
-    epochs, steps = (10, 200) if small else (16, min(4_500, 18 * per_pass))
+    epochs, steps = (10, 200) if small else (16, min(4_500, 7 * per_pass))
     return Recipe(
         beta=(0.3 if small else 0.2) if model.beta == "auto" else model.beta,
         epochs=epochs if train.epochs == "auto" else train.epochs,
         steps_per_epoch=max(20, steps // epochs if train.epochs == "auto" else per_pass),
         batch_rows=batch_rows,
-        learning_rate=(3e-3 if small else 1.2e-2) if train.learning_rate == "auto" else train.learning_rate,
+        learning_rate=(3e-3 if small else 2e-2) if train.learning_rate == "auto" else train.learning_rate,
         holdout=holdout,
         patience=train.patience,
         trim=(0.1 if small else 0.0) if train.trim == "auto" else train.trim,

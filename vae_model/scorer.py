@@ -146,7 +146,7 @@ def combine(bundle: Bundle, scores: BlockScores) -> Doubles:
     for m in range(bundle.shape.members):
         ranks = rank_rows(
             ranking,
-            scores.member_terms[m],
+            np.concatenate([scores.member_terms[m], scores.peer_terms[m]]),
             scores.member_squares[m],
             tensors["rank_center"][m],
             tensors["rank_scale"][m],

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vae_model.checkpoint import Progress, optimizer_tensors, restore_optimizer
 from vae_model.network import Batch, Network, kl_divergence
+from vae_model.peers import Peers
 from vae_model.rows import RowStore
 from vae_model.rules import Recipe
 
@@ -54,27 +55,29 @@ def hide_columns(batch: Batch, network: Network, share: float, generator: torch.
     """Denoising: each column of each row is hidden from the encoder with probability `share`, its absence too."""
     if share <= 0:
         return batch
-    layout, device = network.layout, batch.x.device
-    hidden = torch.rand(batch.absent.shape, generator=generator, device=device) < share
-    owners = torch.tensor((*layout.continuous, *layout.booleans), dtype=torch.long, device=device)
-    categories = torch.tensor(layout.categories, dtype=torch.long, device=device)
-    absent_codes = torch.tensor(layout.levels, dtype=torch.long, device=device)
+    hidden = torch.rand(batch.absent.shape, generator=generator, device=batch.x.device) < share
     return Batch(
-        batch.x.masked_fill(hidden[..., owners], 0.0),
-        torch.where(hidden[..., categories], absent_codes, batch.codes) if layout.categories else batch.codes,
+        batch.x.masked_fill(hidden[..., network.inputs_owner], 0.0),
+        torch.where(hidden[..., network.categories_owner], network.absent_codes, batch.codes),
         batch.absent & ~hidden,
     )
 
 
 def row_losses(network: Network, shown: Batch, target: Batch, noise: Tensor, beta: float) -> tuple[Tensor, Tensor]:
-    """Loss and KL of each row, [M, B]: negative beta-ELBO for a VAE, mean squared difference for an autoencoder."""
+    """Loss and KL of each row, [M, B]: negative beta-ELBO for a VAE, with the second view's terms if it has one; mean
+    squared difference for an autoencoder."""
     mu, logvar = network.encode(shown)
     if not network.shape.forks:
         differences = network.column_differences(network.decode(mu), target)
         return differences.mean(dim=2), torch.zeros_like(mu[..., 0])
     outputs = network.decode(mu + noise * torch.exp(0.5 * logvar))
     kl = kl_divergence(mu, logvar).sum(dim=2)
-    return network.column_terms(outputs, target).sum(dim=2) + beta * kl, kl
+    if network.peers is None:
+        return network.column_terms(outputs, target).sum(dim=2) + beta * kl, kl
+    both = torch.cat([outputs, network.peers(network.embed(target))])
+    terms = network.column_terms(both, target.repeated(2)).sum(dim=2)
+    own, given_others = terms.chunk(2)
+    return own + given_others + beta * kl, kl
 
 
 class Trainer:
@@ -231,9 +234,17 @@ def export_weights(network: Network) -> dict[str, npt.NDArray[np.float32]]:
         weight = getattr(network, name)
         if weight is not None:
             tensors[name] = weight
+    if network.peers is not None:
+        tensors |= _export_peers(network.peers)
     for c, table in enumerate(network.embeddings):
         tensors[f"embedding.{c}"] = table
     return {name: _to_numpy(value.transpose(1, 2)) for name, value in tensors.items()}
+
+
+def _export_peers(peers: Peers) -> dict[str, Tensor]:
+    weight, head = peers.masked()
+    logits = {f"peers.logits.{c}": table for c, table in enumerate(peers.logits)}
+    return {"peers.first.weight": weight, "peers.first.bias": peers.first.bias, "peers.head": head, **logits}
 
 
 def _to_numpy(value: Tensor) -> npt.NDArray[np.float32]:

@@ -23,12 +23,14 @@ def randomise(network):
             value.copy_(noise.abs() + 0.5 if name.endswith("var") else noise)
 
 
-@pytest.mark.parametrize(("kind", "norm"), [("vae", True), ("vae", False), ("autoencoder", True)])
-def test_numpy_equals_torch(table, kind, norm):
+@pytest.mark.parametrize(
+    ("kind", "norm", "peers"), [("vae", True, 0), ("vae", False, 3), ("autoencoder", True, 0), ("vae", True, 4)]
+)
+def test_numpy_equals_torch(table, kind, norm, peers):
     plan = plan_columns(table.schema, table, vm.ColumnOptions(ignore=("id",), max_categories=64))
     encoder = fit_encoder(plan.features, table, 64, table.num_rows)
     layout = encoder.layout
-    shape = Shape(kind, (24, 12), 5, 3, tuple(4 for _ in layout.levels), norm, -4.0, 3.0, "surplus")
+    shape = Shape(kind, (24, 12), 5, 3, tuple(4 for _ in layout.levels), norm, -4.0, 3.0, "surplus", peers=peers)
     network = Network(layout, shape, seed=0)
     randomise(network)
     network.eval()
@@ -47,10 +49,14 @@ def test_numpy_equals_torch(table, kind, norm):
         outputs = [network.decode(mu + sigma * torch.from_numpy(d)) for d in draws]
         terms = torch.stack([network.column_terms(o, batch) for o in outputs]).mean(dim=0)
         squares = torch.stack([network.column_differences(o, batch) for o in outputs]).mean(dim=(0, 1))
+        if network.peers is not None:
+            peer_terms = network.column_terms(network.peers(network.embed(batch)), batch)
     n = encoded.rows
     close = {"rtol": 1e-5, "atol": 1e-4}
     np.testing.assert_allclose(scores.terms[:, :n].T, terms.mean(dim=0).numpy(), **close)
     np.testing.assert_allclose(scores.squares[:, :n].T, squares.numpy(), **close)
+    if peers:
+        np.testing.assert_allclose(scores.peer_terms[..., :n].transpose(0, 2, 1), peer_terms.numpy(), **close)
     np.testing.assert_allclose(scores.mu[:, :n].reshape(3, 5, n).transpose(0, 2, 1), mu.numpy(), **close)
     np.testing.assert_allclose(scores.sigma[:, :n].reshape(3, 5, n).transpose(0, 2, 1), sigma.numpy(), **close)
 
