@@ -41,18 +41,20 @@ def test_rows_whose_values_do_not_belong_together_are_found(flights: pa.Table, b
         scores[rows] = vm.score(broken, bundle, explain="none")["anomaly_score"].to_numpy()
         labels[rows] = True
         areas[fault.name] = area_under_roc(labels, scores)
-    assert np.mean(list(areas.values())) > 0.95, areas
+    assert np.mean(list(areas.values())) > 0.975, areas
+    assert areas["origin of another flight"] > 0.8
     assert areas["distance in km"] > 0.98
     assert areas["carrier never seen at dest"] > 0.95
 
 
 def test_the_broken_column_is_the_reason(flights: pa.Table, bundle: vm.Bundle) -> None:
     held_out = flights.slice(TRAIN_ROWS, HELD_OUT_ROWS)
-    for name, column in (("distance in km", "distance"), ("arr_time an hour late", "arr_time")):
+    expected = (("distance in km", "distance"), ("arr_time an hour late", "arr_time"))
+    for name, column in (*expected, ("carrier never seen at dest", "carrier")):
         fault = next(fault for fault in FAULTS if fault.name == name)
         _, broken = break_rows(held_out, fault, 200)
         reasons = vm.score(broken, bundle, explain="all")["top_columns"].to_pylist()
         first = [row[0]["column"] for row in reasons]
         among = [column in {reason["column"] for reason in row} for row in reasons]
-        assert np.mean(np.array(first) == column) > 0.5, (name, np.unique(first, return_counts=True))
+        assert np.mean(np.array(first) == column) > 0.7, (name, np.unique(first, return_counts=True))
         assert np.mean(among) > 0.8, name

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vae_model.options import ModelOptions, TrainOptions
 
 SMALL_ROWS = 20_000
+CALIBRATION_ROWS = 30_000
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,9 @@ def choose_recipe(rows: int, model: ModelOptions, train: TrainOptions) -> Recipe
     batch_rows = (128 if small else 512) if train.batch_rows == "auto" else train.batch_rows
     share = 0.2 if train.holdout == "auto" else train.holdout
     holdout = min(50_000, max(1, round(rows * share)))
+    if train.holdout == "auto" and not small:
+        # A thousandth of fewer rows is too few to say what is one in a thousand.
+        holdout = max(holdout, min(CALIBRATION_ROWS, round(0.4 * rows)))
     per_pass = math.ceil((rows - holdout) / batch_rows)
     epochs, steps = (10, 200) if small else (16, min(4_500, 7 * per_pass))
     return Recipe(
