@@ -15,6 +15,8 @@ from deltalake.exceptions import DeltaError
 
 import vae_model as vm
 from jobs.config import Config, SparkConfig
+from jobs.delta.datafile import first_line
+from jobs.delta.storage import TableRef
 from jobs.jars import INSTALL_SPARK, cached_jars, find_jars, installed_version, spark_line
 from jobs.java import ensure_java_home
 from jobs.models import load_model
@@ -135,11 +137,12 @@ def _check_source(config: Config) -> Check:
     if _is_catalog_name(source.table):
         return Check("source table", True, f"{source.table} is a catalog name; Spark finds it when a job runs")
     try:
-        table = DeltaTable(source.table, storage_options=dict(source.storage_options) or None)
+        ref = TableRef(source.table, source.storage_options)
+        table = DeltaTable(source.table, storage_options=dict(ref.storage_options) or None)
         columns = [field.name for field in table.schema().fields]
     except (DeltaError, OSError, ValueError) as error:
         remedy = "correct source.table, or the access to it"
-        return Check("source table", False, f"{source.table}: {_first_line(error)}", remedy)
+        return Check("source table", False, f"{source.table}: {first_line(error)}", remedy)
     detail = f"{source.table}, version {table.version()}, {len(columns)} columns"
     named = [*source.key, *([source.partition] if source.partition else [])]
     missing = [name for name in named if name not in columns]
