@@ -8,40 +8,21 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable
 
-MARKED_BLOCK = re.compile(
-    r"<!-- test: (?P<name>[\w ]+) -->\n```(?P<language>\w+)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE
-)
+from tests.readme import Block, read_blocks
+
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "data", "__pycache__", ".*_cache", "tests")
-
-
-@dataclass(frozen=True)
-class Block:
-    """One fenced block that a test runs."""
-
-    name: str
-    language: str
-    code: str
-
-
-def read_blocks(readme: str, name: str) -> list[Block]:
-    blocks = [Block(match["name"], match["language"], match["code"]) for match in MARKED_BLOCK.finditer(readme)]
-    return [block for block in blocks if block.name == name]
 
 
 def run_block(block: Block, folder: Path) -> str:
     # As after `. .venv/bin/activate`, and with the clone's own sources.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(folder)}
-    command = ["bash", "-euo", "pipefail", "-c"] if block.language == "bash" else [sys.executable, "-c"]
-    done = subprocess.run(
-        [*command, block.code], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(block.command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{block.code}\n{done.stdout}\n{done.stderr[-5000:]}"
     return done.stdout
 
@@ -56,7 +37,7 @@ def clone(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_scoring_your_own_table(root: Path, clone: Path) -> None:
-    blocks = read_blocks((root / "README.md").read_text(encoding="utf-8"), "own table")
+    blocks = read_blocks(root, "own table")
     assert len(blocks) >= 8
     before = {path.name for path in clone.iterdir()}
     outputs = [run_block(block, clone) for block in blocks]
