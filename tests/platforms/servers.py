@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -17,9 +18,9 @@ import pytest
 
 from jobs.java import ensure_java_home
 
-START_S = 120
+START_S = 240
 STOP_S = 30
-COMMAND_S = 240
+COMMAND_S = 480
 INTERVAL_S = 0.1
 HOST = "127.0.0.1"
 # The routes of a run on Spark.
@@ -89,17 +90,23 @@ def user_environment(folder: Path, **more: str) -> dict[str, str]:
 
 def run(command: Sequence[str | Path], folder: Path, code: int = 0, **environment: str) -> str:
     """Run a command in a clone as a user would; what it said."""
-    done = subprocess.run(
+    output = subprocess.PIPE
+    job = subprocess.Popen(
         command,
         cwd=folder,
         env=user_environment(folder, **environment),
-        capture_output=True,
+        stdout=output,
+        stderr=output,
         text=True,
-        check=False,
-        timeout=COMMAND_S,
+        start_new_session=True,
     )
-    said = f"{done.stdout}\n{done.stderr}"
-    assert done.returncode == code, f"exit code {done.returncode}: {command}\n{said[-8000:]}"
+    try:
+        said = "\n".join(job.communicate(timeout=COMMAND_S))
+    except subprocess.TimeoutExpired:
+        # With what it started.
+        os.killpg(job.pid, signal.SIGKILL)
+        raise
+    assert job.returncode == code, f"exit code {job.returncode}: {command}\n{said[-8000:]}"
     return said
 
 

@@ -32,7 +32,7 @@ from tests.readme import read_blocks
 
 DAYS = ("2024-01-01", "2024-01-02", "2024-01-03")
 # A store that refuses or does not answer is said within that.
-PATIENCE_S = 120
+PATIENCE_S = 240
 
 
 @pytest.fixture(scope="module")
