@@ -11,9 +11,9 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyspark
@@ -80,38 +80,69 @@ sys.meta_path[:] = map(Announcer, sys.meta_path)
 """
 
 
-@dataclass(frozen=True)
+SPARK_CLASS = Path(pyspark.__file__).parent / "bin" / "spark-class"
+
+
+@dataclass
 class Cluster:
     """A master, its workers by the folder that each works in, and the Python that they run."""
 
-    master: str
-    workers: dict[Path, subprocess.Popen[bytes]]
+    folder: Path
     python: Path
+    port: int = field(default_factory=find_port)
+    page: int = field(default_factory=find_port)
+    workers: dict[Path, subprocess.Popen[bytes]] = field(default_factory=dict)
+    servers: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def master(self) -> str:
+        return f"spark://{HOST}:{self.port}"
+
+    def start(self, name: str, log: str, is_ready: Callable[[], bool], *options: str | Path) -> subprocess.Popen[bytes]:
+        command = [SPARK_CLASS, f"org.apache.spark.deploy.{name}", "--host", HOST, *options]
+        environment = spark_environment(SPARK_DAEMON_MEMORY="256m")
+        return self.servers.enter_context(serve(command, self.folder / log, environment, is_ready))
+
+    def start_master(self) -> None:
+        ports = ["--port", str(self.port), "--webui-port", str(self.page)]
+        self.start("master.Master", "master.log", lambda: listens(self.page), *ports)
+
+    def fill(self) -> None:
+        """Start workers, with one core each, until two live."""
+        while (living := sum(worker.poll() is None for worker in self.workers.values())) < WORKERS:
+            place = self.folder / f"worker-{len(self.workers)}"
+            options = [
+                "--cores",
+                "1",
+                "--memory",
+                "1g",
+                "--webui-port",
+                str(find_port()),
+                "--work-dir",
+                place,
+                self.master,
+            ]
+
+            def is_known(alive: int = living + 1) -> bool:
+                return count_workers(self.page) == alive
+
+            self.workers[place] = self.start("worker.Worker", f"{place.name}.log", is_known, *options, self.master)
+
+
+@pytest.fixture(scope="module")
+def master(executor_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster whose master runs."""
+    made = Cluster(tmp_path_factory.mktemp("cluster"), executor_python)
+    with made.servers:
+        made.start_master()
+        yield made
 
 
 @pytest.fixture
-def cluster(executor_python: Path, tmp_path: Path) -> Iterator[Cluster]:
-    """A master and two workers with one core each."""
-    spark_class = Path(pyspark.__file__).parent / "bin" / "spark-class"
-    port, page = find_port(), find_port()
-    environment = spark_environment(SPARK_DAEMON_MEMORY="256m")
-    options = ["--host", HOST, "--port", str(port), "--webui-port", str(page)]
-    master = [spark_class, "org.apache.spark.deploy.master.Master", *options]
-    address = f"spark://{HOST}:{port}"
-    with ExitStack() as stack:
-        stack.enter_context(serve(master, tmp_path / "master.log", environment, lambda: listens(page)))
-        workers = {}
-        for number in range(1, WORKERS + 1):
-            folder = tmp_path / f"worker-{number}"
-            options = ["--host", HOST, "--cores", "1", "--memory", "1g", "--webui-port", str(find_port())]
-            worker = [spark_class, "org.apache.spark.deploy.worker.Worker", *options, "--work-dir", folder, address]
-
-            def is_known(number: int = number) -> bool:
-                return count_workers(page) == number
-
-            log = tmp_path / f"worker-{number}.log"
-            workers[folder] = stack.enter_context(serve(worker, log, environment, is_known))
-        yield Cluster(address, workers, executor_python)
+def cluster(master: Cluster) -> Cluster:
+    """A cluster with two workers, whatever an earlier test did to them."""
+    master.fill()
+    return master
 
 
 def count_workers(page: int) -> int:
