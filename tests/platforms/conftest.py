@@ -20,6 +20,8 @@ from tests.platforms.servers import HOST, copy_clone, find_port, listens, serve
 
 SECRET = "not-to-be-said-by-anyone"
 KEYS = {"AWS_ACCESS_KEY_ID": "the-key-of-tests", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "eu-north-1"}
+# What deltalake wants to hear of a store without TLS; our commands see it in the address.
+HTTP = {"AWS_ALLOW_HTTP": "true"}
 CONFIG = """\
 source:  {{table: {source}, key: [order_id], partition: day}}
 extract: {{path: data/orders_extract}}
@@ -53,7 +55,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     log = tmp_path_factory.mktemp("s3") / "server.log"
     command = [Path(sys.executable).parent / "moto_server", "-H", HOST, "-p", str(port)]
     with serve(command, log, os.environ, lambda: listens(port)):
-        access = KEYS | {"AWS_ENDPOINT_URL": f"http://{HOST}:{port}", "AWS_ALLOW_HTTP": "true"}
+        access = KEYS | {"AWS_ENDPOINT_URL": f"http://{HOST}:{port}"}
         client = boto3.client(
             "s3",
             endpoint_url=access["AWS_ENDPOINT_URL"],

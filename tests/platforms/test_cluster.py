@@ -20,6 +20,7 @@ import pyspark
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from tests.platforms.conftest import HTTP
 from tests.platforms.servers import (
     COMMAND_S,
     HOST,
@@ -215,8 +216,8 @@ def test_a_killed_worker_loses_and_doubles_no_row(cluster, clone, heavy_orders, 
 
 
 def test_executors_read_and_write_an_object_store_with_pyarrow_alone(cluster, clone, store, orders, orders_bundle):
-    write_deltalake("s3://lake/orders", orders, partition_by=["day"], storage_options=store)
+    write_deltalake("s3://lake/orders", orders, partition_by=["day"], storage_options=store | HTTP)
     tables = ["--set", "source.table=s3://lake/orders", "--set", "score.table=s3://lake/orders_scored"]
     said = run([*submit(cluster, "files"), *tables], clone, **store)
     assert "on the spark engine, route files" in said
-    check_scores(DeltaTable("s3://lake/orders_scored", storage_options=store), orders, orders_bundle)
+    check_scores(DeltaTable("s3://lake/orders_scored", storage_options=store | HTTP), orders, orders_bundle)

@@ -25,7 +25,7 @@ from jobs.engines.local import LocalEngine
 from jobs.errors import ConflictError
 from jobs.plan import make_plan
 from tests.engines.workbench import AT, ENGINES
-from tests.platforms.conftest import CONFIG, KEYS, SECRET
+from tests.platforms.conftest import CONFIG, HTTP, KEYS, SECRET
 from tests.platforms.servers import COMMAND_S, HOST, find_port, run, user_environment
 from tests.platforms.tables import check_scores
 from tests.readme import read_blocks
@@ -38,7 +38,7 @@ PATIENCE_S = 240
 @pytest.fixture(scope="module")
 def lake(clone: Path, store: dict[str, str], orders: pa.Table) -> Path:
     """A clone whose config names the table of orders in the store."""
-    write_deltalake("s3://lake/orders", orders, partition_by=["day"], storage_options=store)
+    write_deltalake("s3://lake/orders", orders, partition_by=["day"], storage_options=store | HTTP)
     config = CONFIG.format(source="s3://lake/orders", target="s3://lake/orders_scored")
     (clone / "data" / "orders.yaml").write_text(config, encoding="utf-8")
     return clone
@@ -50,7 +50,7 @@ def score(target: str, *more: str, engine: str = "local") -> list[str]:
 
 
 def open_table(name: str, store: dict[str, str]) -> DeltaTable:
-    return DeltaTable(f"s3://lake/{name}", storage_options=store)
+    return DeltaTable(f"s3://lake/{name}", storage_options=store | HTTP)
 
 
 def test_readme_runs_on_both_engines(lake, store, root, orders, orders_bundle):
