@@ -25,7 +25,7 @@ endef
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check format test dist test-cluster test-connect test-s3 test-catalog test-airflow test-sql test-mlflow \
-  test-report test-nights browser bench bench-claims bench-detection bench-monitor bench-scoring constraints clean
+  test-report test-nights browser bench bench-claims bench-detection bench-monitor bench-scoring docs constraints clean
 
 help: ## List these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -119,6 +119,9 @@ bench-monitor: setup ## False alarms of the monitor on 2013's weeks, and planted
 bench-scoring: setup ## Compare what scoring costs with a plain copy and with others' ways (ARGS="--cases numbers")
 	@$(call install,'.[bench]')
 	$(BIN)/python -m tests.bench.scoring $(ARGS)
+
+docs: setup ## Write docs/configuration.md anew from the config's models and conf/template.yaml
+	@$(BIN)/python -m docs.configuration
 
 constraints: setup ## Pin the newest versions that fit pyproject.toml into constraints.txt
 	@{ head -n 1 constraints.txt; \

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs import cli_monitor, cli_report
+from jobs import cli_feedback, cli_models, cli_monitor, cli_report, cli_start
 from jobs.cli_options import (
     DEMO_CONFIG,
+    LOOK,
+    MODELS,
+    NIGHTLY,
+    START,
     ConfigOption,
     DebugOption,
     EngineOption,
@@ -32,13 +36,17 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Score every row of a Delta table for how unusual it is, and say why.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-app.command()(cli_monitor.monitor)
-app.command()(cli_monitor.incidents)
-app.command()(cli_report.report)
+app.command(rich_help_panel=START)(cli_start.init)
+app.command(rich_help_panel=START)(cli_start.doctor)
+app.command(rich_help_panel=NIGHTLY)(cli_monitor.monitor)
+app.command(rich_help_panel=LOOK)(cli_monitor.incidents)
+app.command(rich_help_panel=LOOK)(cli_report.report)
+app.command(rich_help_panel=MODELS)(cli_models.compare)
+app.command(rich_help_panel=MODELS)(cli_models.rollback)
+app.add_typer(cli_feedback.app, name="feedback", rich_help_panel=LOOK)
 
 
 def main(command: str | None = None) -> None:
@@ -46,7 +54,7 @@ def main(command: str | None = None) -> None:
     app(args=[command, *sys.argv[1:]] if command else None)
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def demo(
     config: Annotated[Path, typer.Option("--config", "-c", help="The demo's YAML file.")] = DEMO_CONFIG,
     overrides: SetOption = None,
@@ -68,7 +76,7 @@ def demo(
     run_command(run, log, debug)
 
 
-@app.command()
+@app.command(rich_help_panel=MODELS)
 def extract(
     config: ConfigOption,
     overrides: SetOption = None,
@@ -90,7 +98,7 @@ def extract(
     run_command(run, log, debug)
 
 
-@app.command()
+@app.command(rich_help_panel=MODELS)
 def train(
     config: ConfigOption,
     overrides: SetOption = None,
@@ -117,7 +125,7 @@ def train(
     run_command(run, log, debug)
 
 
-@app.command()
+@app.command(rich_help_panel=NIGHTLY)
 def plan(
     config: ConfigOption,
     where: WhereOption = None,
@@ -141,7 +149,7 @@ def plan(
     run_command(run, log, debug)
 
 
-@app.command()
+@app.command(rich_help_panel=NIGHTLY)
 def score(
     config: ConfigOption,
     where: WhereOption = None,
@@ -169,7 +177,7 @@ def score(
     run_command(run, log, debug)
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def explain(
     config: ConfigOption,
     key: Annotated[list[str], typer.Option("--key", metavar="COLUMN=VALUE", help="Names the row; may be repeated.")],
@@ -193,7 +201,7 @@ def explain(
     run_command(run, log, debug)
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def history(
     config: ConfigOption,
     limit: Annotated[int, typer.Option("--limit", min=1, help="The most runs to show.")] = 20,
@@ -212,35 +220,6 @@ def history(
 
         loaded = load_job(config, overrides)
         run_history(loaded, build_engine_for(loaded, engine), reporter, limit)
-
-    run_command(run, log, debug)
-
-
-@app.command()
-def doctor(
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="Also check this job's tables.")] = None,
-    overrides: SetOption = None,
-    log: LogOption = None,
-    debug: DebugOption = False,
-) -> None:
-    """Check Python, Java, Spark, the Delta jars and, with a config, the job's tables.
-
-    Example: `sandtimer doctor --config conf/flights.yaml`
-    """
-
-    def run(reporter: Reporter) -> None:
-        from jobs.doctor import run_checks
-        from jobs.errors import SetupError
-
-        checks = run_checks(load_job(config, overrides) if config else None)
-        shown = [{"check": c.name, "ok": "yes" if c.ok else "NO", "detail": c.detail, "do": c.remedy} for c in checks]
-        reporter.table("check", "What was found", shown)
-        bad = [check for check in checks if not check.ok]
-        if bad:
-            raise SetupError(
-                "every check to pass", "; ".join(f"{c.name}: {c.detail}" for c in bad), "; ".join(c.remedy for c in bad)
-            )
-        reporter.say("done", f"all {len(checks)} checks passed")
 
     run_command(run, log, debug)
 

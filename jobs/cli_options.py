@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130
 DEMO_CONFIG = Path("conf/flights.yaml")
+# The groups of `sandtimer --help`.
+START, NIGHTLY, LOOK, MODELS = "Start here", "Every night", "Look", "Models"
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The job's YAML file.", show_default=False)]
 SetOption = Annotated[

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from jobs.events import Reporter
 
 
-def report(  # noqa: PLR0913, PLR0917  one parameter for each option
+def report(
     config: ConfigOption,
     where: Annotated[
         str | None, typer.Option("--where", metavar="SQL", help="Only these rows: a condition on the scored table.")

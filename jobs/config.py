@@ -125,6 +125,25 @@ class Report(_Section):
     sample: int = Field(default=2_000, ge=1, le=10_000)
 
 
+class Feedback(_Section):
+    """Where people's verdicts on rows lie, `<score.table>_feedback` without a `table`, and what they are used for."""
+
+    table: Place | None = None
+    precision: float = Field(default=0.5, gt=0, lt=1)
+
+
+class Compare(_Section):
+    """How many rows a challenger is compared on, and the rules by which it takes the champion's place."""
+
+    rows: int = Field(default=50_000, ge=100)
+    top: int = Field(default=100, ge=1)
+    min_overlap: float = Field(default=0.1, ge=0, le=1)
+    min_correlation: float = Field(default=0.6, ge=-1, le=1)
+    max_calibration_factor: float = Field(default=3.0, gt=1)
+    max_flips: float = Field(default=1.5, ge=0)
+    max_missed: int = Field(default=0, ge=0)
+
+
 class SparkConfig(_Section):
     """How Sandtimer starts Spark; ignored under spark-submit, which has already decided."""
 
@@ -154,6 +173,8 @@ class Config(_Section):
     score: Score
     monitor: Monitor = Monitor()
     report: Report = Report()
+    feedback: Feedback = Feedback()
+    compare: Compare = Compare()
     spark: SparkConfig = SparkConfig()
     mlflow: MlflowConfig = MlflowConfig()
 
@@ -166,7 +187,8 @@ class Config(_Section):
     def digest(self) -> str:
         """Short digest of what decides a run, without secrets; it goes into each commit's lineage."""
         secrets = {"source": {"storage_options"}, "spark": {"conf"}}
-        content = self.model_dump(mode="json", exclude={"monitor": True, "report": True, "mlflow": True, **secrets})
+        later = dict.fromkeys(("monitor", "report", "feedback", "compare", "mlflow"), True)
+        content = self.model_dump(mode="json", exclude={**later, **secrets})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -4,38 +4,21 @@ with its remedy. Nothing is changed, and no check needs a network."""
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
-import pyarrow.parquet as pq
-from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
-
-import vae_model as vm
+from jobs.check import Check, attempt
+from jobs.check_tables import check_tables
 from jobs.config import Config, SparkConfig
-from jobs.delta.datafile import first_line
-from jobs.delta.storage import TableRef
 from jobs.jars import INSTALL_SPARK, cached_jars, find_jars, installed_version, spark_line
 from jobs.java import ensure_java_home
-from jobs.models import load_model
 from jobs.spark_session import delta_packages, jars_folder
 
 MIN_PYTHON = (3, 11)
 WORKER_TIMEOUT_S = 60
 # The Spark line that each Delta line is built for, as far as Sandtimer was tested.
 DELTA_OF_SPARK = {"4.2": "4.4"}
-
-
-@dataclass(frozen=True)
-class Check:
-    """One finding: `remedy` says what to do and is empty when `ok`."""
-
-    name: str
-    ok: bool
-    detail: str
-    remedy: str = ""
+# Their Maven package cannot be had everywhere.
+WITHOUT_JAR = ("4.4.1",)
 
 
 def run_checks(config: Config | None) -> list[Check]:
@@ -43,14 +26,15 @@ def run_checks(config: Config | None) -> list[Check]:
 
     Spark's checks run where pyspark is installed or the config asks for the Spark engine.
     """
-    checks = [_check_python(), *map(_check_library, ("numpy", "pyarrow", "deltalake")), _check_torch()]
+    checks = [_check_python(), *map(_check_library, ("numpy", "pyarrow")), _check_deltalake(), _check_torch(config)]
+    checks += _check_duckdb()
     wants_spark = config is not None and config.score.engine == "spark"
     if installed_version("pyspark") or wants_spark:
         checks += _check_spark(config.spark if config else SparkConfig())
     else:
         checks.append(Check("pyspark", True, "not installed; only `--engine spark` needs it"))
     if config is not None:
-        checks += [_check_source(config), _check_target(config), _check_extract(config), _check_bundle(config)]
+        checks += check_tables(config)
     return checks
 
 
@@ -65,19 +49,41 @@ def _check_library(name: str) -> Check:
     return Check(name, version is not None, version or "not installed", "" if version else f"run `pip install {name}`")
 
 
-def _check_torch() -> Check:
+def _check_deltalake() -> Check:
+    version = installed_version("deltalake")
+    ok = version is not None and (1, 6) <= _line(version) < (2,)
+    return Check("deltalake", ok, version or "not installed", "" if ok else "run `pip install 'deltalake>=1.6,<2'`")
+
+
+def _check_torch(config: Config | None) -> Check:
     # Read from its metadata: importing torch takes seconds.
     version = installed_version("torch")
-    return Check("torch", True, version or "not installed; only training needs it: `pip install 'sandtimer[train]'`")
+    if version:
+        return Check("torch", True, version)
+    if config is not None and not config.bundle.is_registered and not config.bundle.path.exists():
+        return Check("torch", False, "not installed, and there is no model yet", "run `pip install 'sandtimer[train]'`")
+    return Check("torch", True, "not installed; only training needs it: `pip install 'sandtimer[train]'`")
+
+
+def _check_duckdb() -> list[Check]:
+    """DuckDB loads only extensions of its own version, and says so in riddles."""
+    duckdb, extension = installed_version("duckdb"), installed_version("duckdb-extension-delta")
+    if duckdb is None or extension is None:
+        return []
+    ok = duckdb == extension
+    remedy = "" if ok else f"run `pip install duckdb=={extension}`, or the extension of DuckDB's version"
+    return [Check("DuckDB's delta_scan", ok, f"duckdb {duckdb}, duckdb-extension-delta {extension}", remedy)]
 
 
 def _check_spark(spark: SparkConfig) -> list[Check]:
     return [
         _check_spark_versions(),
+        _check_client(),
+        *_check_spark_home(),
         _check_pandas(),
-        _attempt("java", lambda: f"JAVA_HOME {ensure_java_home()}"),
+        attempt("java", lambda: f"JAVA_HOME {ensure_java_home()}"),
         _check_worker_python(spark),
-        _attempt("delta jars", lambda: _describe_jars(spark)),
+        attempt("delta jars", lambda: _describe_jars(spark)),
     ]
 
 
@@ -86,10 +92,29 @@ def _check_spark_versions() -> Check:
     if spark is None or delta is None:
         detail = f"pyspark {spark or 'not installed'}, delta-spark {delta or 'not installed'}"
         return Check("pyspark and delta-spark", False, detail, INSTALL_SPARK)
-    wanted = DELTA_OF_SPARK.get(spark_line(spark))
-    ok = wanted == spark_line(delta)
-    remedy = "" if ok else "these were not tested together; run `pip install pyspark==4.2.0 delta-spark==4.4.0`"
+    ok = DELTA_OF_SPARK.get(spark_line(spark)) == spark_line(delta) and delta not in WITHOUT_JAR
+    why = "its jar is not published everywhere" if delta in WITHOUT_JAR else "these were not tested together"
+    remedy = "" if ok else f"{why}; run `pip install pyspark==4.2.0 delta-spark==4.4.0`"
     return Check("pyspark and delta-spark", ok, f"pyspark {spark}, delta-spark {delta}", remedy)
+
+
+def _check_client() -> Check:
+    """Airflow's Spark provider brings pyspark-client, which lies over pyspark: same modules, no spark-submit."""
+    client = installed_version("pyspark-client")
+    if client is None:
+        return Check("pyspark-client", True, "not here, so nothing lies over pyspark")
+    remedy = "run `pip uninstall pyspark-client && pip install --force-reinstall pyspark==4.2.0`; give Airflow a venv"
+    return Check("pyspark-client", False, f"{client} lies over pyspark: no spark-submit, no local Spark", remedy)
+
+
+def _check_spark_home() -> list[Check]:
+    home, version = os.environ.get("SPARK_HOME"), installed_version("pyspark")
+    if not home or version is None:
+        return []
+    jars = sorted(jar.name for jar in Path(home, "jars").glob("spark-core_*.jar"))
+    ok = any(jar.endswith(f"-{version}.jar") for jar in jars)
+    detail = f"SPARK_HOME {home}: {', '.join(jars) or 'no Spark there'}; pyspark {version}"
+    return [Check("SPARK_HOME", ok, detail, "" if ok else "unset SPARK_HOME, or name a Spark of pyspark's version")]
 
 
 def _check_pandas() -> Check:
@@ -132,73 +157,6 @@ def _describe_jars(spark: SparkConfig) -> str:
     return f"{', '.join(packages)}: {state}"
 
 
-def _check_source(config: Config) -> Check:
-    source = config.source
-    if _is_catalog_name(source.table):
-        return Check("source table", True, f"{source.table} is a catalog name; Spark finds it when a job runs")
-    try:
-        ref = TableRef(source.table, source.storage_options)
-        table = DeltaTable(source.table, storage_options=dict(ref.storage_options) or None)
-        columns = [field.name for field in table.schema().fields]
-    except (DeltaError, OSError, ValueError) as error:
-        remedy = "correct source.table, or the access to it"
-        return Check("source table", False, f"{source.table}: {first_line(error)}", remedy)
-    detail = f"{source.table}, version {table.version()}, {len(columns)} columns"
-    named = [*source.key, *([source.partition] if source.partition else [])]
-    missing = [name for name in named if name not in columns]
-    if missing:
-        remedy = "correct source.key and source.partition"
-        return Check("source table", False, f"{detail}, without {', '.join(missing)}", remedy)
-    return Check("source table", True, detail)
-
-
-def _check_target(config: Config) -> Check:
-    target = config.score.table
-    if _is_catalog_name(target) or "://" in target.removeprefix("file://"):
-        return Check("scored table", True, f"{target} is not on this machine; writing to it was not tried")
-    path = _local_path(target)
-    place = next(folder for folder in (path, *path.parents) if folder.exists())
-    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
-        return Check("scored table", True, f"{target} {'exists' if place == path else 'will be created'}")
-    problem = "not writable" if place.is_dir() else "a file, not a folder"
-    return Check("scored table", False, f"{place} is {problem}", "correct score.table or the folder's permissions")
-
-
-def _check_extract(config: Config) -> Check:
-    path = config.extract.path
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else []
-    if not files:
-        return Check("extract", False, f"no Parquet files in {path}", "run `sandtimer extract` with this config")
-    return _attempt(
-        "extract",
-        lambda: f"{sum(pq.ParquetFile(file).metadata.num_rows for file in files):,} rows in {path}",
-        "run `sandtimer extract` with this config again",
-    )
-
-
-def _check_bundle(config: Config) -> Check:
-    path = config.bundle.path
-    if not path.exists() and not config.bundle.is_registered:
-        return Check("bundle", False, f"nothing at {path}", "run `sandtimer train` with this config")
-    return _attempt("bundle", lambda: f"model {load_model(config).model_id} in {path}")
-
-
-def _attempt(name: str, describe: Callable[[], str], remedy: str = "") -> Check:
-    try:
-        return Check(name, True, describe())
-    except vm.SandtimerError as error:
-        return Check(name, False, f"expected {error.expected}; found {error.found}", error.remedy)
-    except (OSError, ValueError) as error:
-        return Check(name, False, _first_line(error), remedy or "correct what the detail names")
-
-
-def _is_catalog_name(table: str) -> bool:
-    return "/" not in table and 1 <= table.count(".") <= 2 and not Path(table).exists()
-
-
-def _local_path(table: str) -> Path:
-    return Path(unquote(urlparse(table).path) if table.startswith("file://") else table).absolute()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+def _line(version: str) -> tuple[int, ...]:
+    """Major and minor version."""
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())

@@ -44,8 +44,7 @@ class AlarmError(SandtimerError):
 
 
 def exit_code(error: BaseException) -> int:
-    """The process's exit code: 2 usage, config or set-up, 3 data, 4 in the way and safe to rerun, 5 alarm, 1 anything
-    else."""
+    """The process's exit code: 2 usage, config or set-up, 3 data, 4 in the way, safe to rerun, 5 alarm, 1 else."""
     if isinstance(error, ConfigError | SetupError):
         return EXIT_USAGE
     if isinstance(error, ConflictError | InterferenceError | OSError):

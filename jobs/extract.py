@@ -29,6 +29,7 @@ from jobs.events import Reporter
 from jobs.plan import source_ref
 from jobs.predicate import combine, parse_where, resolve_column
 from jobs.sampling import Sample, hash_rows, hashable_columns
+from jobs.verdicts import read_verdicts
 from vae_model import DataError
 
 MANIFEST = "_extract.json"
@@ -47,6 +48,7 @@ class Manifest:
         total_rows: to choose from.
         partition_columns: of the source table.
         digest: of the Parquet files' bytes.
+        bad_rows: sampled rows that were left out because somebody judged them anomalies.
     """
 
     source: str
@@ -60,6 +62,7 @@ class Manifest:
     partition_columns: tuple[str, ...]
     digest: str
     format: int = _FORMAT
+    bad_rows: int = 0
 
 
 def extract(config: Config, engine: Engine, reporter: Reporter) -> Manifest:
@@ -87,9 +90,10 @@ def extract(config: Config, engine: Engine, reporter: Reporter) -> Manifest:
     sample = Sample(key or hashable_columns(source.schema), config.extract.rows, total, config.extract.seed)
     reporter.say("extracting", f"choosing about {min(config.extract.rows, total):,} of {total:,} rows", rows=total)
     rows = sort_sample(engine.sample(source, source.schema.names, where, sample), sample)
+    rows, bad = _leave_out_bad(rows, config, engine, source, reporter)
     if rows.num_rows == 0:
         raise DataError(f"at least one of {total:,} rows in the extract", "none", "raise extract.rows")
-    manifest = _write(folder, rows, source, str(where) if where else None, sample, key)
+    manifest = _write(folder, rows, source, str(where) if where else None, sample, key, bad)
     reporter.say(
         "done",
         f"extracted {manifest.rows:,} of {total:,} rows of {source.ref.name} version {source.version} to {folder}",
@@ -125,8 +129,28 @@ def sort_sample(rows: pa.Table, sample: Sample) -> pa.Table:
     return rows.take(pa.array(np.lexsort((second, first))))
 
 
+def _leave_out_bad(
+    rows: pa.Table, config: Config, engine: Engine, source: TableState, reporter: Reporter
+) -> tuple[pa.Table, int]:
+    """The rows without known anomalies, which would teach the model that they are normal; and how many those were."""
+    verdicts = read_verdicts(config, engine, source) if config.source.key or config.source.partition else None
+    if verdicts is None:
+        return rows, 0
+    kept = verdicts.without_bad(rows)
+    bad = rows.num_rows - kept.num_rows
+    message = f"{bad:,} sampled rows are left out: verdict anomaly in {verdicts.shape.ref.name}"
+    reporter.say("left out", message, rows=bad)
+    return kept, bad
+
+
 def _write(
-    folder: Path, rows: pa.Table, source: TableState, where: str | None, sample: Sample, key: tuple[str, ...]
+    folder: Path,
+    rows: pa.Table,
+    source: TableState,
+    where: str | None,
+    sample: Sample,
+    key: tuple[str, ...],
+    bad_rows: int,
 ) -> Manifest:
     with _replacing(folder) as draft:
         digest = hashlib.sha256()
@@ -145,6 +169,7 @@ def _write(
             key=key,
             partition_columns=source.partition_columns,
             digest=digest.hexdigest(),
+            bad_rows=bad_rows,
         )
         (draft / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
     return manifest

@@ -3,12 +3,18 @@ score can be explained by the model that gave it; in folders, or in an MLflow re
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Final
 
 import vae_model as vm
 from jobs.config import Config
+from jobs.errors import ConfigError
+
+# The ids of the models that were replaced, the last one at the end.
+_ORDER: Final = "order.json"
 
 
 def save_model(bundle: vm.Bundle, path: Path) -> None:
@@ -19,6 +25,7 @@ def save_model(bundle: vm.Bundle, path: Path) -> None:
         before = None  # nothing there, or nothing that could still score
     if before is not None and before.model_id != bundle.model_id:
         _keep(before, past_models(path))
+        _write_order(path, [*_read_order(path), before.model_id])
     bundle.save(path)
 
 
@@ -34,6 +41,55 @@ def load_model(config: Config) -> vm.Bundle:
 
         return load_registered(config.bundle, config.mlflow)
     return vm.load(config.bundle.path)
+
+
+def roll_back(path: Path, to: str | None = None) -> tuple[str, str]:
+    """Put a model of the past in the place of the last one, which is kept.
+
+    Args:
+        path: of the last model.
+        to: the first digits of its id; None: the one that the last model replaced.
+
+    Returns:
+        The ids of the model that was there and of the one that is.
+
+    Raises:
+        DataError: there is no such model.
+    """
+    now, order = vm.load(path).model_id, _read_order(path)
+    kept = sorted(folder.name for folder in past_models(path).glob("[0-9a-f]*"))
+    if to is None:
+        wanted = [model_id for model_id in order[-1:] if model_id in kept]
+    else:
+        wanted = [model_id for model_id in kept if model_id.startswith(to) and model_id != now]
+    if len(wanted) != 1:
+        known = ", ".join(model_id[:12] for model_id in kept) or "none"
+        raise vm.DataError(
+            f"one earlier model {f'whose id starts with {to}' if to else ''} in {past_models(path)}",
+            f"{len(wanted)}; kept there: {known}",
+            "name one with --to" if kept else "there is nothing to go back to",
+        )
+    bundle = vm.load(past_models(path) / wanted[0])
+    _keep(vm.load(path), past_models(path))
+    # Going back twice goes back two models; a model that is named is one more step forward.
+    _write_order(path, order[:-1] if to is None else [*order, now])
+    bundle.save(path)
+    return now, bundle.model_id
+
+
+def bundle_folder(config: Config) -> Path:
+    """The folder whose bundle can be replaced.
+
+    Raises:
+        ConfigError: `bundle.path` is an address in a registry, where an alias decides.
+    """
+    if config.bundle.is_registered:
+        raise ConfigError(
+            "a folder as bundle.path, to put a model into",
+            f"'{config.bundle.path}'",
+            "move the alias in the registry instead: `mlflow.MlflowClient().set_registered_model_alias`",
+        )
+    return config.bundle.path
 
 
 def find_model(config: Config, model_id: str) -> vm.Bundle | None:
@@ -56,6 +112,23 @@ def find_model(config: Config, model_id: str) -> vm.Bundle | None:
 def past_models(path: Path) -> Path:
     """The folder with one bundle for each model before the last."""
     return path.with_name(f"{path.name}.past")
+
+
+def _read_order(path: Path) -> list[str]:
+    try:
+        return list(map(str, json.loads((past_models(path) / _ORDER).read_text(encoding="utf-8"))))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError) as error:
+        raise vm.DataError(
+            f"a list of model ids in {past_models(path) / _ORDER}", str(error), "remove the file; --to names a model"
+        ) from error
+
+
+def _write_order(path: Path, order: list[str]) -> None:
+    draft = past_models(path) / f".{_ORDER}"
+    draft.write_text(json.dumps(order, indent=1), encoding="utf-8")
+    draft.replace(past_models(path) / _ORDER)
 
 
 def _keep(bundle: vm.Bundle, folder: Path) -> None:

@@ -201,7 +201,7 @@ def _follow(config: Config, engine: Engine, run: Run, bundle: vm.Bundle, sample:
 
 
 def _find_bundle(config: Config, run: Run) -> vm.Bundle:
-    found = find_model(config.bundle.path, run.model_id)
+    found = find_model(config, run.model_id)
     if found is None:
         raise vm.DataError(
             f"model {run.model_id[:12]}, which scored {run.target.ref.name}, at {config.bundle.path} or beside it",

@@ -101,18 +101,28 @@ def compare(kind: type[exp.Expr], left: pc.Expression, right: pc.Expression, dty
 
 
 def read_literal(text: str, dtype: pa.DataType, sql: str) -> pc.Expression:
-    """A literal's text as a value of `dtype`; timestamps without a zone are UTC.
+    """A literal's text as an expression of type `dtype`; see `read_value`."""
+    return pc.scalar(read_value(text, dtype, sql))
+
+
+def read_value(text: str, dtype: pa.DataType, where: str) -> pa.Scalar:
+    """A text as a value of `dtype`; timestamps without a zone are UTC.
+
+    Args:
+        text: such as '2013-06-01' or '42'.
+        dtype: of the value.
+        where: it stands, for the error message.
 
     Raises:
         ConfigError: the text is no such value.
     """
     try:
-        return to_scalar(_parse(text.strip() if not pt.is_string(dtype) else text, dtype), dtype)
+        return pa.scalar(_parse(text.strip() if not pt.is_string(dtype) else text, dtype), dtype)
     except (ValueError, InvalidOperation, OverflowError, pa.ArrowInvalid) as error:
         example = (
             "'2013-06-01'" if pt.is_date(dtype) else "'2013-06-01 05:00:00'" if pt.is_timestamp(dtype) else f"a {dtype}"
         )
-        raise ConfigError(f"{example} in {sql}", f"{text!r}", "correct the value") from error
+        raise ConfigError(f"{example} in {where}", f"{text!r}", "correct the value") from error
 
 
 def to_scalar(value: Value | None, dtype: pa.DataType) -> pc.Expression:

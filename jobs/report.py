@@ -91,7 +91,7 @@ def collect(
     runs = [entry for entry in engine.history(target) if entry.lineage]
     scope = choose_scope(config, target, runs, where, since, until)
     counts = read_counts(engine, target, scope.rows, {}, ())
-    bundle = find_model(config.bundle.path, counts.model_ids[0]) if counts.model_ids else None
+    bundle = find_model(config, counts.model_ids[0]) if counts.model_ids else None
     carried = [name for name in target.schema.names if name not in vm.SCORE_COLUMNS]
     encoders = dict(zip(bundle.encoder.names, bundle.encoder.encoders, strict=True)) if bundle else {}
     contents = read_counts(engine, target, scope.rows, encoders, carried)
@@ -112,7 +112,7 @@ def collect(
         context=shown,
         nights=nights,
         verdict=judge(nights, context, config.score.alert_budget, watched),
-        strangest=read_strangest(engine, target, scope, counts, key, config.report.rows, config.bundle.path),
+        strangest=read_strangest(engine, target, scope, counts, key, config.report.rows, config),
         quality=list_quality(contents, bundle, carried, target.schema),
         latent=read_map(engine, target, scope.rows, counts, hashed, config.report.sample),
         watched=watched,

@@ -1,11 +1,9 @@
-"""Runs the README: blocks marked `<!-- test: NAME -->` are executed in order, in a fresh folder that holds what a clone
-holds; what is not executed is at least checked to exist."""
+"""Runs the README's marked blocks, and after them those of docs/operations.md, on the table that the README made; what
+is not executed is at least checked to exist."""
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,43 +11,41 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
-from tests.readme import Block, read_blocks
-
-LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "data", "__pycache__", ".*_cache", "tests")
-
-
-def run_block(block: Block, folder: Path) -> str:
-    # As after `. .venv/bin/activate`, and with the clone's own sources.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = os.environ | {"PATH": path, "PYTHONPATH": str(folder)}
-    done = subprocess.run(block.command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{block.code}\n{done.stdout}\n{done.stderr[-5000:]}"
-    return done.stdout
+from tests.documents import Block, make_clone, read_blocks, run_block
 
 
 @pytest.fixture(scope="module")
 def clone(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a fresh clone holds, without git."""
-    folder = tmp_path_factory.mktemp("readme") / "sandtimer"
-    shutil.copytree(root, folder, ignore=LEFT_OUT)
-    (folder / "data").mkdir()
-    return folder
+    return make_clone(root, tmp_path_factory.mktemp("readme") / "sandtimer")
 
 
-def test_scoring_your_own_table(root: Path, clone: Path) -> None:
-    blocks = read_blocks(root, "own table")
-    assert len(blocks) >= 8
-    before = {path.name for path in clone.iterdir()}
-    outputs = [run_block(block, clone) for block in blocks]
+@pytest.fixture(scope="module")
+def outputs(root: Path, clone: Path) -> list[tuple[Block, str]]:
+    """The README's blocks and what they printed."""
+    return [(block, run_block(block, clone)) for block in read_blocks(root / "README.md", "own table")]
+
+
+def test_scoring_your_own_table(clone: Path, outputs: list[tuple[Block, str]], root: Path) -> None:
+    assert len(outputs) >= 8
     scored = DeltaTable(clone / "data" / "orders_scored").to_pyarrow_table()
     assert sorted(scored["order_id"].to_pylist()) == list(range(5_000))
     # The broken row is among the strangest hundredth, and the reason is the pair that does not belong together.
     ranking = scored.sort_by([("anomaly_score", "descending")])["order_id"].to_pylist()
     assert ranking.index(42) < 50
-    explanation = next(output for block, output in zip(blocks, outputs, strict=True) if "explain --" in block.code)
+    explanation = next(output for block, output in outputs if "explain --" in block.code)
     assert re.search(r"shop|currency", explanation)
-    made = {path.name for path in clone.iterdir()} - before
+    made = {path.name for path in clone.iterdir()} - {path.name for path in root.iterdir()}
     assert made <= {"__pycache__"}, "everything that a command makes lies under data/"
+
+
+def test_operations(root: Path, clone: Path, outputs: list[tuple[Block, str]]) -> None:
+    blocks = read_blocks(root / "docs" / "operations.md", "operations")
+    assert len(blocks) >= 7
+    said = "".join(run_block(block, clone) for block in blocks)
+    for words in ("nothing to do", "the challenger is now in", "is back in", "all ", "bad load", "precision"):
+        assert words in said, words
+    assert DeltaTable(clone / "data" / "orders_scored").to_pyarrow_table().num_rows == 5_000
+    assert DeltaTable(clone / "data" / "orders_scored_feedback").to_pyarrow_table().num_rows == 4
 
 
 def test_the_readme_names_real_targets_commands_and_files(root: Path) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 import vae_model as vm
+from jobs.config import Config
 from jobs.engines.base import Engine, TableState
 from jobs.models import find_model
 from jobs.predicate import combine, parse_where
@@ -45,7 +45,7 @@ class StrangeRow:
 
 
 def read_strangest(
-    engine: Engine, target: TableState, scope: Scope, counts: Counts, key: Sequence[str], limit: int, models: Path
+    engine: Engine, target: TableState, scope: Scope, counts: Counts, key: Sequence[str], limit: int, config: Config
 ) -> list[StrangeRow]:
     """The rows of the report with the highest scores; ties are broken by the key.
 
@@ -56,7 +56,7 @@ def read_strangest(
         counts: of these rows; its histogram says which rows need not be read.
         key: columns that name a row; without any, every column that can be sorted.
         limit: rows wanted.
-        models: the job's bundle, beside which the models of the past lie.
+        config: the job, which says where its models lie.
     """
     carried = [name for name in target.schema.names if name not in vm.SCORE_COLUMNS]
     shown = list(key) or [name for name in hashable_columns(target.schema) if name in carried]
@@ -68,7 +68,7 @@ def read_strangest(
     found = engine.summarise(target, columns, combine(scope.rows, least), schema, pick)
     rows = found.sort_by(order).slice(0, limit).combine_chunks()
     nights = name_nights(to_batch(rows.select([scope.night])).column(0)).to_pylist()
-    again = _explain_again(rows, models)
+    again = _explain_again(rows, config)
     strange = []
     for number, (row, night) in enumerate(zip(rows.to_pylist(), nights, strict=True)):
         reasons = tuple(_to_reason(reason) for reason in row["top_columns"] or ()) or again.get(number, ())
@@ -77,7 +77,7 @@ def read_strangest(
     return strange
 
 
-def _explain_again(rows: pa.Table, models: Path) -> dict[int, tuple[Reason, ...]]:
+def _explain_again(rows: pa.Table, config: Config) -> dict[int, tuple[Reason, ...]]:
     """Reasons of the rows that have none, by number, as far as their models and features are there."""
     lacking: dict[str, list[int]] = {}
     for number, row in enumerate(rows.select(["model_id", "top_columns"]).to_pylist()):
@@ -85,7 +85,7 @@ def _explain_again(rows: pa.Table, models: Path) -> dict[int, tuple[Reason, ...]
             lacking.setdefault(row["model_id"], []).append(number)
     reasons: dict[int, tuple[Reason, ...]] = {}
     for model_id, numbers in lacking.items():
-        bundle = find_model(models, model_id)
+        bundle = find_model(config, model_id)
         if bundle is None or not set(bundle.feature_names) <= set(rows.column_names):
             continue
         explained: dict[int, list[dict[str, Any]]] = {}

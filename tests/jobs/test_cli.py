@@ -16,28 +16,63 @@ from typer.testing import CliRunner
 from jobs.cli import app
 from tests.jobs.job import Job, fingerprint, invoke
 
-COMMANDS = ("demo", "extract", "train", "plan", "score", "explain", "report", "doctor")
+COMMANDS = ("demo", "extract", "train", "plan", "score", "explain", "history", "report", "monitor", "incidents",
+            "doctor", "compare", "rollback", "init",
+            *(f"feedback {name}" for name in ("add", "import", "list", "pending", "summary")))  # fmt: skip
 SECRET = "hunter2-do-not-print"
 NIGHT = "day = '2024-01-02'"
 
 
 def test_these_are_the_commands() -> None:
-    assert set(getattr(get_command(app), "commands", {})) >= set(COMMANDS)
+    assert set(getattr(get_command(app), "commands", {})) >= {command.split()[0] for command in COMMANDS}
+
+
+def test_every_command_is_here_and_in_a_panel() -> None:
+    """A command without an example is one that this list has forgotten."""
+    group = getattr(get_command(app), "commands", {})
+    for name, command in group.items():
+        assert command.rich_help_panel in ("Start here", "Every night", "Look", "Models"), name
+        for part in (getattr(command, "commands", None) or {"": command}).values():
+            assert "Example: `sandtimer " in (part.help or ""), f"{name} {part.name}"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_an_example_that_names_the_command(command: str) -> None:
-    outcome = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
+    outcome = CliRunner().invoke(app, [*command.split(), "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
     assert outcome.exit_code == 0
     assert f"Example: sandtimer {command} " in " ".join(outcome.stdout.split())
-    for option in ("--config", "--set", "--log", "--debug"):
+    for option in ("--log", "--debug", *(("--config", "--set") if command != "init" else ())):
         assert option in outcome.stdout
 
 
 def test_no_command_shows_the_help_and_is_wrong_usage() -> None:
     outcome = invoke()
     assert outcome.code == 2
-    assert all(command in outcome.stdout + outcome.stderr for command in COMMANDS)
+    assert all(command.split()[0] in outcome.stdout + outcome.stderr for command in COMMANDS)
+
+
+@pytest.mark.parametrize(("wrong", "right"), [("scroe", "score"), ("feedbak", "feedback"), ("rolback", "rollback")])
+def test_a_misspelt_command_names_the_nearest(wrong: str, right: str) -> None:
+    outcome = invoke(wrong)
+    assert outcome.code == 2
+    assert f"Did you mean '{right}'" in outcome.stderr
+
+
+@pytest.mark.parametrize(("wrong", "right"), [("compare.min_overlp=1", "min_overlap"), ("feedbck.table=x", "feedback")])
+def test_a_misspelt_key_names_the_nearest(wrong: str, right: str, job: Job) -> None:
+    outcome = job.run("plan", "--set", wrong)
+    assert outcome.code == 2
+    assert right in outcome.error["remedy"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands(shell: str, root: Path) -> None:
+    program = str(Path(sys.executable).parent / "sandtimer")
+    words = {"COMP_WORDS": "sandtimer ro", "COMP_CWORD": "1", "_TYPER_COMPLETE_ARGS": "sandtimer ro",
+             "_TYPER_COMPLETE_FISH_ACTION": "get-args"}  # fmt: skip
+    environment = os.environ | {"_SANDTIMER_COMPLETE": f"complete_{shell}", **words}
+    done = subprocess.run([program], cwd=root, env=environment, capture_output=True, text=True, check=False)
+    assert "rollback" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(
@@ -49,7 +84,7 @@ def test_wrong_usage(arguments: list[str]) -> None:
     assert outcome.stderr and "Traceback" not in outcome.stderr
 
 
-@pytest.mark.parametrize("command", ["score", "extract", "train", "plan", "explain", "report"])
+@pytest.mark.parametrize("command", ["score", "extract", "train", "plan", "explain", "report", "compare", "init"])
 def test_a_module_and_a_script_are_the_command(command: str, root: Path) -> None:
     for start in (["-m", f"jobs.{command}"], [f"jobs/{command}.py"]):
         arguments = [sys.executable, *start, "--help"]

@@ -8,11 +8,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from deltalake import write_deltalake
+from deltalake import CommitProperties, write_deltalake
 
-from jobs import doctor
+from jobs import check_tables, doctor
+from jobs.check import Check
 from jobs.config import Config
-from jobs.doctor import Check, run_checks
+from jobs.doctor import run_checks
 from jobs.errors import SetupError
 
 
@@ -75,7 +76,14 @@ def test_without_spark_only_the_spark_engine_is_a_problem(config: Config, monkey
 
 @pytest.mark.parametrize(
     ("name", "version", "check"),
-    [("pandas", "3.0.0", "pandas"), ("delta-spark", "4.3.0", "pyspark and delta-spark")],
+    [
+        ("pandas", "3.0.0", "pandas"),
+        ("delta-spark", "4.3.0", "pyspark and delta-spark"),
+        ("delta-spark", "4.4.1", "pyspark and delta-spark"),
+        ("deltalake", "1.5.2", "deltalake"),
+        ("deltalake", "2.0.0", "deltalake"),
+        ("pyspark-client", "4.2.0", "pyspark-client"),
+    ],
 )
 def test_versions_that_do_not_fit(monkeypatch: pytest.MonkeyPatch, name: str, version: str, check: str) -> None:
     real = doctor.installed_version
@@ -84,6 +92,32 @@ def test_versions_that_do_not_fit(monkeypatch: pytest.MonkeyPatch, name: str, ve
     assert not found.ok
     assert version in found.detail
     assert "pip install" in found.remedy
+
+
+def test_an_extension_of_another_duckdb(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"duckdb": "2.0.0", "duckdb-extension-delta": "1.5.5"}
+    monkeypatch.setattr(doctor, "installed_version", lambda name: versions.get(name, "1.6.0"))
+    found = find(run_checks(None), "DuckDB's delta_scan")
+    assert (found.ok, "duckdb==1.5.5" in found.remedy) == (False, True)
+    versions["duckdb"] = "1.5.5"
+    assert find(run_checks(None), "DuckDB's delta_scan").ok
+
+
+def test_no_torch_and_no_model_yet(config: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    real = doctor.installed_version
+    monkeypatch.setattr(doctor, "installed_version", lambda name: None if name == "torch" else real(name))
+    assert find(run_checks(config), "torch").ok
+    assert "sandtimer[train]" in find(run_checks(replace(config, "bundle", path=tmp_path / "none")), "torch").remedy
+
+
+def test_another_spark_than_pyspark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SPARK_HOME", str(tmp_path))
+    (tmp_path / "jars").mkdir()
+    (tmp_path / "jars" / "spark-core_2.13-3.5.1.jar").touch()
+    found = find(run_checks(None), "SPARK_HOME")
+    assert not found.ok and "spark-core_2.13-3.5.1.jar" in found.detail and "unset SPARK_HOME" in found.remedy
+    (tmp_path / "jars" / f"spark-core_2.13-{doctor.installed_version('pyspark')}.jar").touch()
+    assert find(run_checks(None), "SPARK_HOME").ok
 
 
 def test_no_java(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,3 +191,50 @@ def test_a_bundle_that_is_missing_or_tampered_with(config: Config, tmp_path: Pat
         data[len(data) // 2] ^= 1
         (bundle / file.name).write_bytes(data)
     assert not find(run_checks(replace(config, "bundle", path=bundle)), "bundle").ok
+
+
+def test_a_target_that_only_spark_can_write(config: Config, orders: pa.Table) -> None:
+    write_deltalake(config.score.table, orders, configuration={"delta.enableDeletionVectors": "true"})
+    found = find(run_checks(config), "features of the scored table")
+    assert not found.ok and "feature" in found.detail and "--engine spark" in found.remedy
+    assert "features of the scored table" not in [c.name for c in run_checks(replace(config, "score", engine="spark"))]
+
+
+def test_a_disk_without_room(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find(run_checks(config), "disk").ok
+    monkeypatch.setattr(check_tables, "MIN_FREE_BYTES", 2**80)
+    found = find(run_checks(config), "disk")
+    assert not found.ok and "MB free" in found.detail and "vacuum" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("settings", "missing"),
+    [
+        ({}, "AWS_REGION; AWS_ACCESS_KEY_ID"),
+        ({"AWS_REGION": "x", "AWS_ACCESS_KEY_ID": "k"}, "AWS_SECRET_ACCESS_KEY"),
+        ({"AWS_REGION": "x", "AWS_PROFILE": "p", "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, ""),
+        ({"AWS_REGION": "x", "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "hunter2"}, ""),
+    ],
+)
+@pytest.mark.parametrize("place", ["environment", "options"])
+def test_what_s3_needs(
+    settings: dict[str, str], missing: str, place: str, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in settings.items() if place == "environment" else ():
+        monkeypatch.setenv(name, value)
+    options = settings if place == "options" else {}
+    on_s3 = replace(replace(config, "source", storage_options=options), "score", table="s3://bucket/scored")
+    found = check_tables._check_store(on_s3)
+    assert found.ok == (not missing) and missing in found.detail and "hunter2" not in found.detail
+
+
+def test_two_engines_on_one_table_of_s3(config: Config, orders: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    lineage = '{"app": "sandtimer", "engine": "spark"}'
+    properties = CommitProperties(custom_metadata={"userMetadata": lineage})
+    write_deltalake(config.score.table, orders, commit_properties=properties)
+    monkeypatch.setattr(check_tables, "_is_on_s3", lambda name: name == config.score.table)
+    found = find(run_checks(config), "one writer on S3")
+    assert not found.ok and "written by spark" in found.detail and "one engine" in found.remedy
+    assert find(run_checks(replace(config, "score", engine="spark")), "one writer on S3").ok

@@ -4,7 +4,6 @@ as a user would run them, with what README says."""
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from jobs.java import ensure_java_home
+from tests.documents import make_clone
 
 START_S = 240
 STOP_S = 30
@@ -25,7 +25,7 @@ INTERVAL_S = 0.1
 HOST = "127.0.0.1"
 # The routes of a run on Spark.
 ROUTES = ("files", "dataframe")
-LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "data", "__pycache__", ".*_cache", "tests")
+BASH = ("bash", "-euo", "pipefail", "-c")
 
 
 def find_port() -> int:
@@ -112,8 +112,7 @@ def run(command: Sequence[str | Path], folder: Path, code: int = 0, **environmen
 
 def copy_clone(root: Path, folder: Path) -> Path:
     """What a fresh clone holds after `make setup`, without git and tests."""
-    shutil.copytree(root, folder, ignore=LEFT_OUT)
-    (folder / "data").mkdir()
+    make_clone(root, folder)
     (folder / ".venv").symlink_to(root / ".venv")
     # Older than what is installed: nothing is to be set up again.
     for name in ("pyproject.toml", "constraints.txt"):

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
-from tests.platforms.servers import run
+from tests.documents import read_blocks
+from tests.platforms.servers import BASH, run
 from tests.platforms.tables import check_scores
-from tests.readme import read_blocks
 
 # An embedded Derby, in place of a metastore's address.
 HIVE_SITE = """\
@@ -53,8 +53,8 @@ def hive(clone: Path) -> dict[str, str]:
 
 
 def test_readme_runs_on_names(hive, clone, root, heavy_orders, orders_bundle):
-    [block] = read_blocks(root, "catalog")
-    said = run(block.command, clone, **hive)
+    [block] = read_blocks(root / "README.md", "catalog")
+    said = run([*BASH, block.code], clone, **hive)
     assert "lake.orders_scored version 1" in said
     found = run(["python", "-c", READ_TABLE], clone, **hive)
     assert "found 600 600 at file:" in found

@@ -20,8 +20,10 @@ import pyspark
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from tests.documents import read_blocks
 from tests.platforms.conftest import HTTP
 from tests.platforms.servers import (
+    BASH,
     COMMAND_S,
     HOST,
     ROUTES,
@@ -33,7 +35,6 @@ from tests.platforms.servers import (
     user_environment,
 )
 from tests.platforms.tables import check_scores
-from tests.readme import read_blocks
 
 WORKERS = 2
 # What this machine has to do with it: nothing leaves it.
@@ -186,10 +187,10 @@ def kill_a_worker_in_the_middle(listener: socket.socket, workers: Mapping[Path, 
 
 
 def test_readme_runs_on_the_cluster(cluster, root, clone, heavy_orders, orders_bundle, tmp_path):
-    [block] = read_blocks(root, "cluster")
+    [block] = read_blocks(root / "README.md", "cluster")
     (tmp_path / "spark-defaults.conf").write_text("".join(f"{key} {value}\n" for key, value in CONF.items()))
     environment = {"MASTER": cluster.master, "WORKER_PYTHON": str(cluster.python), "SPARK_CONF_DIR": str(tmp_path)}
-    said = run(block.command, clone, **environment)
+    said = run([*BASH, block.code], clone, **environment)
     assert "scored 600 rows" in said
     check_scores(clone / "data" / "orders_scored", heavy_orders, orders_bundle)
 

@@ -14,10 +14,10 @@ from deltalake import DeltaTable
 from jobs.config import SparkConfig
 from jobs.jars import find_jars, resolve_packages
 from jobs.spark_session import DELTA_CATALOG, DELTA_EXTENSION, EXTENSIONS, SESSION_CATALOG, delta_packages, jars_folder
+from tests.documents import read_blocks
 from tests.engines.workbench import assert_same_cells, assert_same_scores
-from tests.platforms.servers import HOST, find_port, listens, run, serve, spark_environment
+from tests.platforms.servers import BASH, HOST, find_port, listens, run, serve, spark_environment
 from tests.platforms.tables import check_scores, expect_scores
-from tests.readme import read_blocks
 
 SERVER = "org.apache.spark.sql.connect.service.SparkConnectServer"
 UDF_SCRIPT = """
@@ -74,8 +74,8 @@ def server_command(port: int) -> list[str]:
 
 
 def test_readme_runs_through_a_server(remote, root, clone, heavy_orders, orders_bundle):
-    [block] = read_blocks(root, "connect")
-    said = run(block.command, clone, CONNECT_SERVER=remote.removeprefix("sc://"))
+    [block] = read_blocks(root / "README.md", "connect")
+    said = run([*BASH, block.code], clone, CONNECT_SERVER=remote.removeprefix("sc://"))
     assert "on the spark engine, route dataframe" in said
     assert DeltaTable(clone / "data" / "orders_scored").version() == 1
     check_scores(clone / "data" / "orders_scored", heavy_orders, orders_bundle)

@@ -24,11 +24,11 @@ from jobs.engines.base import ScoreResult, ScoringOptions
 from jobs.engines.local import LocalEngine
 from jobs.errors import ConflictError
 from jobs.plan import make_plan
+from tests.documents import read_blocks
 from tests.engines.workbench import AT, ENGINES
 from tests.platforms.conftest import CONFIG, HTTP, KEYS, SECRET
-from tests.platforms.servers import COMMAND_S, HOST, find_port, run, user_environment
+from tests.platforms.servers import BASH, COMMAND_S, HOST, find_port, run, user_environment
 from tests.platforms.tables import check_scores
-from tests.readme import read_blocks
 
 DAYS = ("2024-01-01", "2024-01-02", "2024-01-03")
 # A store that refuses or does not answer is said within that.
@@ -54,8 +54,8 @@ def open_table(name: str, store: dict[str, str]) -> DeltaTable:
 
 
 def test_readme_runs_on_both_engines(lake, store, root, orders, orders_bundle):
-    [block] = read_blocks(root, "object store")
-    said = run(block.command, lake, **store)
+    [block] = read_blocks(root / "README.md", "object store")
+    said = run([*BASH, block.code], lake, **store)
     assert "on the local engine" in said and "on the spark engine, route files" in said
     table = open_table("orders_scored", store)
     assert table.version() == 1

@@ -1,0 +1,239 @@
+"""`feedback`: verdicts on rows, given one by one or as a file, and the alerts that still wait for one.
+The same verdict given again is the same verdict: nothing is written twice."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.config import Config
+from jobs.engines.base import Engine, TableState
+from jobs.errors import ConfigError
+from jobs.events import Field, Reporter
+from jobs.feedback_files import read_columns
+from jobs.plan import describe_target, source_ref
+from jobs.precision import ALERTS, MAX_ALERTS, open_alerts
+from jobs.predicate import Predicate, combine, parse_where, resolve_column
+from jobs.predicate_types import read_value
+from jobs.verdicts import NIGHT_FROM, NIGHT_TO, Shape, Verdict, feedback_shape, read_verdicts, to_text, today
+from vae_model import DataError
+
+
+@dataclass(frozen=True)
+class Given:
+    """One verdict as somebody writes it.
+
+    Attributes:
+        verdict: expected or anomaly.
+        key: `column=value` strings; key columns that are left out may have any value.
+        nights: first and last value of source.partition that it is about; None: open.
+        until: last day on which it holds, in ISO format; None: for good.
+        note: why.
+        by: who says so; the user when None.
+    """
+
+    verdict: Verdict
+    key: tuple[str, ...] = ()
+    nights: tuple[str | None, str | None] = (None, None)
+    until: str | None = None
+    note: str | None = None
+    by: str | None = None
+
+
+def add(config: Config, engine: Engine, reporter: Reporter, given: Given) -> None:
+    """The command: one verdict; a second one on the same rows takes the place of the first.
+
+    Raises:
+        ConfigError: a key column that is none, a value of the wrong type, or a verdict on every row.
+    """
+    source = engine.describe(source_ref(config))
+    shape = feedback_shape(config, source)
+    texts = _parse_key(given.key, shape)
+    for name, text in zip((NIGHT_FROM, NIGHT_TO), given.nights, strict=True):
+        if text is not None and name not in shape.schema.names:
+            raise ConfigError("source.partition, to name nights by", "none", "set it in the config, or use --key")
+        texts |= {} if text is None else {name: text}
+    told = {"verdict": given.verdict, "until": given.until, "note": given.note}
+    texts |= {name: text for name, text in told.items() if text}
+    columns = {name: pa.array([read_value(text, _type(shape, name), f"{name}")]) for name, text in texts.items()}
+    written, version = _record(config, engine, source, _complete(columns, shape, 1, given.by))
+    what = _describe_rows(texts, shape)
+    reporter.say(
+        "done",
+        f"{what}: {given.verdict}{f' until {given.until}' if given.until else ''}"
+        + (f"; recorded in {shape.ref.name} version {version}" if written else "; nothing to do: that was known")
+        + ("" if _is_there(config, engine, source, columns) else "; no row of the scored table is named by it yet"),
+        written=written,
+        table=shape.ref.name,
+        version=version,
+    )
+
+
+def import_file(config: Config, engine: Engine, reporter: Reporter, path: Path, by: str | None = None) -> None:
+    """The command: verdicts from a CSV or Parquet file, all in one commit; see `add`.
+
+    Raises:
+        DataError: a column or a value that fits no verdict; nothing was written.
+    """
+    source = engine.describe(source_ref(config))
+    shape = feedback_shape(config, source)
+    columns = read_columns(path, shape)
+    rows = _complete(columns, shape, len(next(iter(columns.values()))), by)
+    _check(rows, shape, str(path))
+    written, version = _record(config, engine, source, rows)
+    known = rows.num_rows - written
+    reporter.say(
+        "done",
+        f"{written:,} verdicts of {path} are in {shape.ref.name} version {version}; {known:,} were known already, or"
+        " came twice",
+        written=written,
+        table=shape.ref.name,
+        version=version,
+    )
+
+
+def list_verdicts(config: Config, engine: Engine, reporter: Reporter) -> None:
+    """The command: all verdicts, the latest first."""
+    source = engine.describe(source_ref(config))
+    verdicts = read_verdicts(config, engine, source)
+    entries = verdicts.entries.sort_by([("recorded_at", "descending")]).to_pylist() if verdicts else []
+    now = today()
+    shape = feedback_shape(config, source)
+    shown = [_show_entry(entry, shape, now) for entry in entries]
+    name = shape.ref.name
+    reporter.table("verdict", f"Verdicts in {name}", shown)
+    holding = sum(entry["holds"] == "yes" for entry in shown)
+    reporter.say("done", f"{len(shown):,} verdicts in {name}, {holding:,} of them hold today", verdicts=len(shown))
+
+
+def list_pending(config: Config, engine: Engine, reporter: Reporter, limit: int = 20) -> None:
+    """The command: the alerts that no verdict is about, the strangest first, each with the flags that name it."""
+    source, target, verdicts = open_alerts(config, engine)
+    shape = feedback_shape(config, source)
+    columns = list(dict.fromkeys([*shape.needed, "anomaly_score", "top_columns"]))
+    alerts = engine.read(target, columns, parse_where(ALERTS), limit=MAX_ALERTS)
+    if verdicts:
+        alerts = alerts.filter(verdicts.judge(alerts, today()).is_null())
+    order = [("anomaly_score", "descending"), *((name, "ascending") for name in shape.key)]
+    worst = alerts.sort_by(order).slice(0, limit).to_pylist()
+    reporter.table(
+        "alert", f"Alerts of {target.ref.name} without a verdict", [_show_alert(row, shape) for row in worst]
+    )
+    reporter.say(
+        "done",
+        f"{len(worst):,} of {alerts.num_rows:,} alerts that wait for a verdict; next: `sandtimer feedback add` with the"
+        " flags of one",
+        pending=alerts.num_rows,
+    )
+
+
+def _record(config: Config, engine: Engine, source: TableState, rows: pa.Table) -> tuple[int, int | None]:
+    """Write what is new; how many, and the table's version."""
+    known = read_verdicts(config, engine, source)
+    shape = feedback_shape(config, source)
+    told = ["verdict", "until", "note"]
+
+    def by_identity(table: pa.Table) -> dict[tuple[object, ...], tuple[object, ...]]:
+        keys, values = table.select(shape.identity).to_pylist(), table.select(told).to_pylist()
+        return {tuple(k.values()): tuple(v.values()) for k, v in zip(keys, values, strict=True)}
+
+    there, wanted = by_identity(known.entries) if known else {}, by_identity(rows)
+    last = {tuple(k.values()): i for i, k in enumerate(rows.select(shape.identity).to_pylist())}
+    new = [i for identity, i in last.items() if there.get(identity) != wanted[identity]]
+    if not new:
+        return 0, engine.describe(shape.ref).version if known else None
+    return len(new), engine.upsert(shape.ref, rows.take(pa.array(new)), shape.identity)
+
+
+def _complete(columns: Mapping[str, pa.Array], shape: Shape, rows: int, by: str | None) -> pa.Table:
+    """All columns of the table of verdicts; those that were not given are NULL."""
+    own = {
+        "recorded_at": pa.array([datetime.now(UTC)] * rows, pa.timestamp("us", tz="UTC")),
+        "recorded_by": pa.array([by or getpass.getuser()] * rows),
+    }
+    given = {**own, **columns}
+    arrays = [given.get(field.name, pa.nulls(rows, field.type)) for field in shape.schema]
+    table = pa.Table.from_arrays(arrays, schema=shape.schema)
+    _check(table, shape, "the verdict")
+    return table
+
+
+def _check(rows: pa.Table, shape: Shape, where: str) -> None:
+    known = get_args(Verdict)
+    odd = [word for word in rows["verdict"].to_pylist() if word not in known]
+    if odd:
+        raise DataError(f"a verdict in {where}: {' or '.join(known)}", f"{odd[0]!r}", "correct it")
+    names_some = pa.array(np.zeros(rows.num_rows, np.bool_))
+    for name in shape.identity:
+        names_some = pc.or_(names_some, rows[name].is_valid())
+    if not pc.all(names_some).as_py():
+        raise ConfigError(
+            f"rows that {where} is about: {', '.join(shape.identity)}", "none named, which would be all of them",
+            "name a key column or nights",
+        )  # fmt: skip
+
+
+def _parse_key(key: Sequence[str], shape: Shape) -> dict[str, str]:
+    texts = {}
+    for pair in key:
+        name, separator, value = pair.partition("=")
+        if not separator or not name.strip():
+            raise ConfigError("--key COLUMN=VALUE", f"--key {pair}", "for example --key order_id=42")
+        texts[resolve_column(name.strip(), shape.key, "source.key")] = value
+    return texts
+
+
+def _type(shape: Shape, name: str) -> pa.DataType:
+    return shape.schema.field(name).type
+
+
+def _is_there(config: Config, engine: Engine, source: TableState, columns: Mapping[str, pa.Array]) -> bool:
+    """Whether the verdict names a row of the scored table."""
+    target = describe_target(config, engine, source)
+    shape = feedback_shape(config, source)
+    if target is None:
+        return False
+    tests: list[Predicate] = []
+    for name in shape.identity:
+        if name in columns:
+            column = shape.partition if name in (NIGHT_FROM, NIGHT_TO) else name
+            sign = {NIGHT_FROM: ">=", NIGHT_TO: "<="}.get(name, "=")
+            value = to_text(columns[name][0].as_py()).replace("\\", "\\\\").replace("'", "\\'")
+            tests.append(parse_where(f"`{column}` {sign} '{value}'"))
+    found = engine.read(target, shape.needed[:1], combine(*tests), limit=1)
+    return bool(found.num_rows)
+
+
+def _describe_rows(texts: Mapping[str, str], shape: Shape) -> str:
+    parts = [f"{name} = {texts[name]}" for name in shape.key if name in texts]
+    parts += [f"from {texts[NIGHT_FROM]}"] if NIGHT_FROM in texts else []
+    parts += [f"to {texts[NIGHT_TO]}"] if NIGHT_TO in texts else []
+    return ", ".join(parts)
+
+
+def _show_entry(entry: Mapping[str, Any], shape: Shape, now: date) -> dict[str, Field]:
+    named = {name: to_text(entry[name]) for name in shape.identity if entry[name] is not None}
+    return {
+        "rows": _describe_rows(named, shape),
+        "verdict": entry["verdict"],
+        "until": str(entry["until"] or ""),
+        "holds": "yes" if entry["until"] is None or entry["until"] >= now else "no",
+        "note": entry["note"],
+        "by": entry["recorded_by"],
+        "at": entry["recorded_at"].date().isoformat(),
+    }
+
+
+def _show_alert(row: Mapping[str, Any], shape: Shape) -> dict[str, Field]:
+    reasons = row["top_columns"] or []
+    because = [f"{r['column']} is {r['observed']}, expected {r['expected']}" for r in reasons[:3]]
+    flags = " ".join(f"--key {name}={to_text(row[name]).replace(' ', 'T')}" for name in shape.key)
+    return {"score": round(row["anomaly_score"], 2), "flags": flags, "because": "; ".join(because)}
