@@ -28,7 +28,7 @@ endef
   test-report test-nights browser bench bench-claims bench-detection bench-monitor bench-scoring docs constraints clean
 
 help: ## List these targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## Create .venv with everything installed, and Java where there is none
 
@@ -74,6 +74,21 @@ $(ORCHESTRATORS): tests/platforms/orchestrators.txt | $(INSTALLED)
 	@if command -v uv >/dev/null; then uv=uv; else uv=$(BIN)/uv; fi; \
 	  $$uv pip install --quiet --python $(@D)/bin/python -r $< || $(@D)/bin/python -m pip install --quiet -r $<
 	@touch $@
+
+dist: setup ## Write data/dist/sandtimer.zip, all that the executors of a cluster need of us (spark-submit --py-files)
+	@$(BIN)/python -m jobs.dist
+
+test-cluster: setup ## spark-submit to a standalone cluster of two workers, one of which is killed
+	$(PLATFORM) tests/platforms/test_cluster.py $(ARGS)
+
+test-connect: setup ## The commands, score_udf and SQL through a Spark Connect server
+	$(PLATFORM) tests/platforms/test_connect.py $(ARGS)
+
+test-s3: setup ## Both engines on a store that speaks S3
+	$(PLATFORM) tests/platforms/test_s3.py $(ARGS)
+
+test-catalog: setup ## Tables by name in a Hive metastore
+	$(PLATFORM) tests/platforms/test_catalog.py $(ARGS)
 
 test-nights: setup ## Sixty nights of real flights on each engine, with kills and races (ARGS="--engine local")
 	$(BIN)/python -m tests.nights $(ARGS)

@@ -20,17 +20,17 @@ from jobs.delta.snapshot import open_snapshot, open_table
 from jobs.delta.storage import TableRef
 from jobs.models import load_model
 from jobs.plan import source_ref, target_ref
+from jobs.s3 import is_s3
 
 # Runs that are looked at for the engine that made them.
 RECENT_RUNS = 20
 # Less than this is no place to write to, however small the table.
 MIN_FREE_BYTES = 200 * 2**20
-_S3 = ("s3://", "s3a://", "s3n://")
 
 
 def check_tables(config: Config) -> list[Check]:
     """All checks of a job's places."""
-    checks = [_check_store(config)] if any(map(_is_on_s3, (config.source.table, config.score.table))) else []
+    checks = [_check_store(config)] if any(map(is_s3, (config.source.table, config.score.table))) else []
     source, found = _check_source(config)
     target = _check_target(config)
     checks += [source, target, *_check_writing(config), *_check_disk(config, found)]
@@ -91,7 +91,7 @@ def _check_writing(config: Config) -> list[Check]:
             return f"version {snapshot.version}, which the local engine can write"
 
         checks.append(attempt("features of the scored table", describe))
-    if _is_on_s3(ref.name):
+    if is_s3(ref.name):
         lineages = [parse_lineage(entry.get("userMetadata")) for entry in table.history(RECENT_RUNS)]
         engines = sorted({str(lineage["engine"]) for lineage in lineages if lineage and "engine" in lineage})
         both = len(engines) > 1 or (engines and engines[0] != config.score.engine)
@@ -135,9 +135,6 @@ def _find_missing(options: Mapping[str, str]) -> list[str]:
                "aws_container_credentials_full_uri", "aws_skip_signature", "skip_signature")  # fmt: skip
     if not role and not all(has(*names) for names in keys):
         missing.append("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile or role")
-    endpoint = next((options[n] for n in ("aws_endpoint_url", "aws_endpoint", "endpoint_url") if options.get(n)), "")
-    if endpoint.startswith("http://") and not has("aws_allow_http", "allow_http"):
-        missing.append("AWS_ALLOW_HTTP=true, which an endpoint without TLS needs")
     return missing
 
 
@@ -158,10 +155,6 @@ def _check_bundle(config: Config) -> Check:
     if not path.exists() and not config.bundle.is_registered:
         return Check("bundle", False, f"nothing at {path}", "run `sandtimer train` with this config")
     return attempt("bundle", lambda: f"model {load_model(config).model_id} in {path}")
-
-
-def _is_on_s3(name: str) -> bool:
-    return name.startswith(_S3)
 
 
 def _is_local(ref: TableRef) -> bool:

@@ -9,9 +9,7 @@ closure.
 
 from __future__ import annotations
 
-import io
 import tempfile
-import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,20 +17,19 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-import jobs
-import vae_model
+from jobs.dist import ARCHIVE_NAME, read_archive, read_modules, write_archive
+from jobs.errors import SetupError
 from jobs.worker import RemoteScorer, ScorerSpec
 from vae_model.schema import SCORE_SCHEMA
 
 if TYPE_CHECKING:
+    from pyspark import SparkContext
     from pyspark.sql import Column, SparkSession
     from pyspark.sql.types import StructType
 
     from jobs.sampling import Sample
     from vae_model.bundle import Bundle
     from vae_model.scorer import Explain
-
-ARCHIVE_NAME = "sandtimer.zip"
 
 
 def score_udf(
@@ -99,29 +96,46 @@ def is_connect(spark: SparkSession) -> bool:
 
 
 def ship_packages(spark: SparkSession) -> None:
-    """Send `vae_model` and `jobs` to the executors, once a session; a local master shares our Python."""
+    """Send `vae_model` and `jobs` to the executors, once a session; a local master shares our Python, and
+    `spark-submit --py-files` may have brought them already.
+
+    Raises:
+        SetupError: what it brought are other sources than those that run here.
+    """
     if is_connect(spark):
         if not getattr(spark, "_sandtimer_shipped", False):
-            spark.addArtifacts(write_archive(), pyfile=True)
+            spark.addArtifacts(_write_archive(), pyfile=True)
             spark._sandtimer_shipped = True  # type: ignore[attr-defined]
         return
     context = spark.sparkContext
-    if not str(context.master).startswith("local") and not getattr(context, "_sandtimer_shipped", False):
-        context.addPyFile(write_archive())
-        context._sandtimer_shipped = True  # type: ignore[attr-defined]
+    if str(context.master).startswith("local") or getattr(context, "_sandtimer_shipped", False):
+        return
+    submitted = _find_submitted(context)
+    if submitted is None:
+        context.addPyFile(_write_archive())
+    else:
+        _check_submitted(submitted)
+    context._sandtimer_shipped = True  # type: ignore[attr-defined]
 
 
-def write_archive() -> str:
-    """Path of a zip with both packages' Python files, for `--py-files` or `addPyFile`."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for package in (vae_model, jobs):
-            root = Path(str(package.__file__)).parent
-            for path in sorted(root.rglob("*.py")):
-                archive.write(path, Path(root.name) / path.relative_to(root))
-    path = Path(tempfile.mkdtemp(prefix="sandtimer-")) / ARCHIVE_NAME
-    path.write_bytes(buffer.getvalue())
-    return str(path)
+def _write_archive() -> str:
+    return str(write_archive(Path(tempfile.mkdtemp(prefix="sandtimer-")) / ARCHIVE_NAME))
+
+
+def _find_submitted(context: SparkContext) -> Path | None:
+    """The archive of `make dist` among what `--py-files` named."""
+    paths = map(Path, context.getConf().get("spark.submit.pyFiles", "").split(","))
+    return next((path for path in paths if path.name == ARCHIVE_NAME), None)
+
+
+def _check_submitted(path: Path) -> None:
+    # Executors that run other code than the driver would score by other rules, and nobody would see it.
+    if path.is_file() and read_archive(path) != read_modules():
+        raise SetupError(
+            f"--py-files {path} with the sources that run here",
+            "an archive of other sources",
+            "run `make dist` again, or leave it out: the packages are sent by themselves",
+        )
 
 
 def send_scorer(bundle: Bundle, spec: ScorerSpec, spark: SparkSession) -> RemoteScorer:

@@ -12,8 +12,10 @@ from urllib.parse import urlparse
 
 from jobs.config import SparkConfig
 from jobs.errors import SetupError
-from jobs.jars import INSTALL_SPARK, delta_package, find_jars, installed_version, resolve_packages
+from jobs.jars import INSTALL_SPARK, S3_PACKAGES, delta_package, find_jars, installed_version, resolve_packages
 from jobs.java import ensure_java_home
+from jobs.s3 import add_environment, hadoop_options
+from jobs.spark import is_connect
 
 if TYPE_CHECKING:
     from py4j.java_gateway import JVMView
@@ -23,29 +25,25 @@ if TYPE_CHECKING:
 DELTA_EXTENSION = "io.delta.sql.DeltaSparkSessionExtension"
 DELTA_CATALOG = "org.apache.spark.sql.delta.catalog.DeltaCatalog"
 EXTENSIONS = "spark.sql.extensions"
+S3A = "org.apache.hadoop.fs.s3a.S3AFileSystem"
 SESSION_CATALOG = "spark.sql.catalog.spark_catalog"
 TIME_ZONE = "spark.sql.session.timeZone"
 # Its Java runs already, and whoever submits a job chooses whether it has a page to look at.
 DECIDED_BY_SPARK_SUBMIT = ("spark.driver.extraJavaOptions", "spark.ui.")
 CONNECT_PORT = 15002
 CONNECT_TIMEOUT_S = 10
-# delta-rs's names for what s3a calls otherwise: one `storage_options` serves both engines.
-S3A_OPTIONS = {
-    "aws_access_key_id": "access.key",
-    "aws_secret_access_key": "secret.key",
-    "aws_session_token": "session.token",
-    "aws_endpoint_url": "endpoint",
-    "aws_region": "endpoint.region",
-}
 
 
-def build_session(spark: SparkConfig | None, app_name: str, storage_options: Mapping[str, str]) -> "SparkSession":
+def build_session(
+    spark: SparkConfig | None, app_name: str, storage_options: Mapping[str, str], on_s3: bool = False
+) -> "SparkSession":
     """The session to run a job in: the active one, spark-submit's, Spark Connect's (SPARK_REMOTE), or a new local one.
 
     Args:
         spark: the config's `spark` section; used only when Sandtimer starts Spark itself.
         app_name: the name that Spark's own pages show, used only then as well.
         storage_options: access to the tables' store, in delta-rs's names; `fs.*` keys go to Hadoop as they are.
+        on_s3: a table is on such a store: Spark gets the jars for it, and what the environment says of its access.
 
     Raises:
         SetupError: Spark, Java or Delta is missing, does not fit the others, or does not start.
@@ -63,28 +61,16 @@ def build_session(spark: SparkConfig | None, app_name: str, storage_options: Map
     elif os.environ.get("SPARK_REMOTE") or (spark.master or "").startswith("sc://"):
         session = _connect(spark)
     elif "PYSPARK_GATEWAY_PORT" in os.environ:
-        session = _join_spark_submit(spark)
+        session = _join_spark_submit(spark, on_s3)
     else:
-        session = _start(spark, app_name)
+        session = _start(spark, app_name, on_s3)
     _check_delta(session)
+    # A Connect server has an access of its own, and the environment's secrets are not for it.
+    access = add_environment(storage_options) if on_s3 and not is_connect(session) else storage_options
     # Set here, not at the start: that would show secrets in the list of processes.
-    for key, value in hadoop_options(storage_options).items():
+    for key, value in hadoop_options(access).items():
         session.conf.set(key, value)
     return session
-
-
-def hadoop_options(storage_options: Mapping[str, str]) -> dict[str, str]:
-    """Storage options in delta-rs's names as Hadoop's options; what Hadoop has no use for is left out."""
-    options: dict[str, str] = {}
-    for key, value in storage_options.items():
-        if key.startswith("fs."):
-            options[key] = value
-        elif name := S3A_OPTIONS.get(key.lower()):
-            options[f"fs.s3a.{name}"] = value
-            if name == "endpoint":
-                # Servers that are not Amazon's answer to paths, not to host names made of bucket names.
-                options["fs.s3a.path.style.access"] = "true"
-    return options
 
 
 def jars_folder(spark: SparkConfig) -> Path | None:
@@ -122,7 +108,7 @@ def local_settings(master: str) -> dict[str, str]:
     return settings
 
 
-def _start(spark: SparkConfig, app_name: str) -> "SparkSession":
+def _start(spark: SparkConfig, app_name: str, on_s3: bool) -> "SparkSession":
     from pyspark.errors import PySparkRuntimeError
     from pyspark.sql import SparkSession
 
@@ -131,7 +117,7 @@ def _start(spark: SparkConfig, app_name: str) -> "SparkSession":
     if master.startswith("local"):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     settings = local_settings(master) | _texts(spark.conf)
-    settings["spark.jars"] = _join(settings.get("spark.jars"), *map(str, _jars(spark)))
+    settings["spark.jars"] = _join(settings.get("spark.jars"), *map(str, _jars(spark, on_s3)))
     settings |= _delta_settings(settings)
     _set_worker_python(settings.get("spark.pyspark.python"))
     builder = SparkSession.builder.master(master).appName(app_name)
@@ -145,7 +131,7 @@ def _start(spark: SparkConfig, app_name: str) -> "SparkSession":
         ) from error
 
 
-def _join_spark_submit(spark: SparkConfig) -> "SparkSession":
+def _join_spark_submit(spark: SparkConfig, on_s3: bool) -> "SparkSession":
     """spark-submit has started Java and decided on the cluster; what it left open is Delta and the time zone."""
     from pyspark import SparkConf, SparkContext
     from pyspark.sql import SparkSession
@@ -153,7 +139,7 @@ def _join_spark_submit(spark: SparkConfig) -> "SparkSession":
     _set_worker_python(None)
     SparkContext._ensure_initialized()
     conf = SparkConf()  # holds what spark-submit was told
-    _add_delta_jars(conf, spark)
+    _add_jars(conf, spark, on_s3)
     for key, value in local_settings(conf.get("spark.master", "")).items():
         if not key.startswith(DECIDED_BY_SPARK_SUBMIT):
             conf.setIfMissing(key, value)
@@ -162,19 +148,26 @@ def _join_spark_submit(spark: SparkConfig) -> "SparkSession":
     return SparkSession.builder.config(conf=conf).getOrCreate()
 
 
-def _add_delta_jars(conf: "SparkConf", spark: SparkConfig) -> None:
+def _add_jars(conf: "SparkConf", spark: SparkConfig, on_s3: bool) -> None:
     """Lets `spark-submit jobs/score.py` work without --packages: the jars join the running Java's class path."""
     from pyspark import SparkContext
 
     jvm = cast("JVMView", SparkContext._jvm)
     loader = jvm.java.lang.Thread.currentThread().getContextClassLoader()
-    try:
-        jvm.java.lang.Class.forName(DELTA_EXTENSION, False, loader)
+
+    def lacks(name: str) -> bool:
+        try:
+            jvm.java.lang.Class.forName(name, False, loader)
+            return False
+        except Exception as missing:
+            if "ClassNotFoundException" not in str(missing):
+                raise
+            return True
+
+    lacks_s3 = on_s3 and lacks(S3A)
+    if not (lacks(DELTA_EXTENSION) or lacks_s3):
         return
-    except Exception as missing:
-        if "ClassNotFoundException" not in str(missing):
-            raise
-    jars = _jars(spark)
+    jars = _jars(spark, lacks_s3)
     for jar in jars:
         loader.addURL(jvm.java.io.File(str(jar)).toURI().toURL())
     conf.set("spark.jars", _join(conf.get("spark.jars", None), *map(str, jars)))
@@ -200,9 +193,10 @@ def _connect(spark: SparkConfig) -> "SparkSession":
     return session
 
 
-def _jars(spark: SparkConfig) -> list[Path]:
+def _jars(spark: SparkConfig, on_s3: bool) -> list[Path]:
     folder = jars_folder(spark)
-    return find_jars(folder) if folder else resolve_packages(delta_packages(spark))
+    packages = [*delta_packages(spark), *(S3_PACKAGES if on_s3 else ())]
+    return find_jars(folder) if folder else resolve_packages(packages)
 
 
 def _delta_settings(settings: Mapping[str, str]) -> dict[str, str]:

@@ -192,7 +192,10 @@ def _parse(text: bytes, tensor_bytes: bytes, where: str) -> Bundle:
     if found != model_id or _dump({**content, "model_id": model_id}) != text:
         raise BundleError(f"content of {where} with digest {model_id}", f"digest {found}: it was changed", remedy)
     try:
-        return _build(content, tensor_bytes)
+        bundle = _build(content, tensor_bytes)
+        # What it was read from is what it would be written as, and executors have no library to write it with.
+        vars(bundle).update(model_id=model_id, _tensor_bytes=tensor_bytes)
+        return bundle
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"a complete bundle in {where}", f"{type(error).__name__}: {error}", remedy) from error
 

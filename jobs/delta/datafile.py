@@ -3,6 +3,7 @@ deletion vectors. It can travel to a worker, which needs pyarrow alone to read t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -10,6 +11,10 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from jobs.delta.storage import TableRef, open_filesystem
+
+# How deltalake lists the causes of an error, and how a store that speaks S3 says no.
+_CAUSE = re.compile(r"\s*\x1b\[\d+m↳\x1b\[0m (.*)")
+_ANSWER = re.compile(r"<Code>(.+?)</Code>.*?<Message>(.*?)</Message>", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -67,5 +72,10 @@ class Snapshot:
 
 
 def first_line(error: BaseException) -> str:
-    """An error of another library in one line."""
-    return f"{error.__class__.__name__}: {(str(error).strip() or 'no details').splitlines()[0][:300]}"
+    """An error of another library in one line; what a store answered in XML, or the causes that deltalake lists below
+    each other, belong to it."""
+    lines = (str(error).strip() or "no details").splitlines()
+    answer = _ANSWER.search(str(error))
+    causes = [found[1] for found in map(_CAUSE.match, lines[1:]) if found]
+    said = ": ".join([lines[0], *(answer.groups() if answer else causes)])
+    return f"{error.__class__.__name__}: {said[:500]}"

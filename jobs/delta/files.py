@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from jobs.delta.statistics import choose_columns, summarise
+from jobs.delta.storage import create_folder
 from vae_model.arrays import to_arrow
 
 FILE_BYTES: Final = 128 * 2**20
@@ -247,7 +248,7 @@ def place_file(filesystem: pafs.FileSystem, columns: tuple[str, ...], key: Parti
     """A path for a new file, in the folder of its partition, which is made."""
     folder = partition_folder(columns, key)
     if folder:
-        filesystem.create_dir(folder, recursive=True)
+        create_folder(filesystem, folder)
     return f"{folder}part-{uuid.uuid4()}.zstd.parquet"
 
 

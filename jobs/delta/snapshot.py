@@ -51,7 +51,7 @@ def exists(ref: TableRef) -> bool:
     try:
         return DeltaTable.is_deltatable(ref.uri, dict(ref.storage_options))
     except (DeltaError, OSError, ValueError) as error:
-        raise DataError(f"access to {ref.name}", first_line(error), "check the path and the storage options") from error
+        raise DataError(f"access to {ref.name}", first_line(error), "check path, endpoint and credentials") from error
 
 
 def open_snapshot(ref: TableRef, version: int | None = None) -> Snapshot:

@@ -12,16 +12,23 @@ from urllib.parse import unquote, urlsplit
 import pyarrow.fs as pafs
 
 from jobs.errors import ConfigError
+from jobs.s3 import add_environment, is_s3, open_s3
 
 _CATALOG_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*){1,2}")
 
 
 @dataclass(frozen=True)
 class TableRef:
-    """A table as the config names it: a path, a URI, or a catalog name; the options may hold secrets."""
+    """A table as the config names it: a path, a URI, or a catalog name; the options may hold secrets. Those of a table
+    on S3 include what the environment says (`jobs.s3`)."""
 
     name: str
     storage_options: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if is_s3(self.name):
+            # Here, so that every reader, writer and executor gets the same access, wherever the table's name came from.
+            object.__setattr__(self, "storage_options", add_environment(self.storage_options))
 
     @property
     def in_catalog(self) -> bool:
@@ -58,12 +65,20 @@ class TableRef:
 
 
 def open_filesystem(uri: str, storage_options: Mapping[str, str]) -> pafs.FileSystem:
-    """A pyarrow file system whose root is the table's folder; local files take no detour through deltalake."""
+    """A pyarrow file system whose root is the table's folder; others than files and S3 go through deltalake."""
+    if is_s3(uri):
+        return open_s3(uri, storage_options)
     if "://" in uri:
         from deltalake.fs import DeltaStorageHandler
 
         return pafs.PyFileSystem(DeltaStorageHandler(uri, dict(storage_options)))
     return pafs.SubTreeFileSystem(uri, pafs.LocalFileSystem())
+
+
+def create_folder(filesystem: pafs.FileSystem, path: str) -> None:
+    """Make a folder of a table; object stores have none, and pyarrow would make an empty object for it."""
+    if isinstance(filesystem, pafs.SubTreeFileSystem) and isinstance(filesystem.base_fs, pafs.LocalFileSystem):
+        filesystem.create_dir(path, recursive=True)
 
 
 def create_root(uri: str) -> None:

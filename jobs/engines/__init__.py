@@ -26,6 +26,8 @@ def build_engine(config: Config, name: EngineName | None = None) -> Engine:
 
         return LocalEngine()
     from jobs.engines.spark import SparkEngine
+    from jobs.s3 import is_s3
     from jobs.spark_session import build_session
 
-    return SparkEngine(build_session(config.spark, "sandtimer", config.source.storage_options))
+    on_s3 = any(map(is_s3, (config.source.table, config.score.table)))
+    return SparkEngine(build_session(config.spark, "sandtimer", config.source.storage_options, on_s3))

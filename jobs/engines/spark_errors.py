@@ -9,6 +9,7 @@ from pyspark.errors import PySparkException
 
 from jobs.delta.storage import TableRef
 from jobs.errors import ConflictError, DataError, InterferenceError, SandtimerError
+from jobs.s3 import is_s3
 
 FAILURES = (PySparkException, Py4JJavaError)
 
@@ -18,6 +19,9 @@ _CONFLICT = ("DELTA_CONCURRENT", "DELTA_PROTOCOL_CHANGED", "DELTA_METADATA_CHANG
              "DELTA_CONCURRENT_TRANSACTION")  # fmt: skip
 _DATA = ("DELTA_", "CAST_INVALID_INPUT", "DIVIDE_BY_ZERO", "ARITHMETIC_OVERFLOW", "UNRESOLVED_COLUMN",
          "DATATYPE_MISMATCH", "FAILED_READ_FILE", "CANNOT_READ_FILE", "INVALID_", "UNSUPPORTED_")  # fmt: skip
+# A store that refuses, or cannot be reached.
+_ACCESS = ("UnknownStoreException", "AccessDeniedException", "NoAuthWithAWSException", "net.ConnectException",
+           "UnknownHostException", "NoRouteToHostException", "SocketTimeoutException")  # fmt: skip
 # A worker's own error, at the end of the traceback that Spark passes on.
 _FROM_WORKER = re.compile(r"vae_model\.errors\.\w+: expected (.+?); found (.+?); (.+)")
 
@@ -40,6 +44,8 @@ def explain_failure(error: BaseException, ref: TableRef) -> SandtimerError:
             "check the path, or write the table first (`sandtimer demo` makes one)",
         )
     reason = _shorten(text)
+    if is_s3(ref.name) and any(mark in text for mark in _ACCESS):
+        return DataError(f"access to {ref.name}", reason, "check path, endpoint and credentials")
     if any(mark in text for mark in _CONFLICT):
         return ConflictError(
             f"no other writer in this part of {ref.name}", reason, "nothing was committed; run it again"

@@ -15,7 +15,7 @@ from jobs import spark_session
 from jobs.config import SparkConfig
 from jobs.errors import SetupError
 from jobs.java import ensure_java_home
-from jobs.spark_session import DELTA_CATALOG, DELTA_EXTENSION, build_session, delta_packages, hadoop_options
+from jobs.spark_session import DELTA_CATALOG, DELTA_EXTENSION, build_session, delta_packages
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -142,20 +142,3 @@ def test_storage_options_reach_the_session(spark: SparkSession) -> None:
     build_session(None, "test", {"AWS_REGION": "eu-north-1"})
     assert spark.conf.get("fs.s3a.endpoint.region") == "eu-north-1"
     spark.conf.unset("fs.s3a.endpoint.region")
-
-
-def test_storage_options_in_delta_rs_names_reach_hadoop() -> None:
-    options = {
-        "AWS_ACCESS_KEY_ID": "id",
-        "aws_secret_access_key": "key",
-        "AWS_ENDPOINT_URL": "http://127.0.0.1:9400",
-        "AWS_ALLOW_HTTP": "true",
-        "fs.s3a.connection.timeout": "5",
-    }
-    assert hadoop_options(options) == {
-        "fs.s3a.access.key": "id",
-        "fs.s3a.secret.key": "key",
-        "fs.s3a.endpoint": "http://127.0.0.1:9400",
-        "fs.s3a.path.style.access": "true",
-        "fs.s3a.connection.timeout": "5",
-    }

@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from tests.documents import read_blocks
 from tests.jobs.job import all_files
 from tests.platforms.orchestrated import BIN, Project, make_project
-from tests.test_readme import read_blocks
 
 ONLY_THIS_DAY = ["--conf", '{"only_this_day": true}']
 
@@ -45,7 +45,7 @@ def test_a_week_and_its_nights(project: Project, orders: pa.Table, root: Path) -
     """In the order in which they happen, each building on what is there."""
     # The README's block trains and scores a night. That run is killed with everything written and nothing committed,
     # and Airflow itself tries it again.
-    (block,) = read_blocks((root / "README.md").read_text(encoding="utf-8"), "airflow")
+    (block,) = read_blocks(root / "README.md", "airflow")
     project.demand("kill")
     code, states, log = run(project, ["bash", "-euo", "pipefail", "-c", block.code])
     assert code == 0, log

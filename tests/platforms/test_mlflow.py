@@ -17,8 +17,8 @@ from deltalake import DeltaTable, write_deltalake
 
 import vae_model as vm
 from jobs import registry
+from tests.documents import read_blocks, run_block
 from tests.jobs.job import Job, Outcome
-from tests.test_readme import read_blocks, run_block
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own
 
@@ -339,7 +339,7 @@ def test_without_the_extra_it_says_what_to_install(trained, root, tmp_path):
 
 
 def test_the_readmes_block(root: Path, orders: pa.Table, tmp_path: Path) -> None:
-    blocks = read_blocks((root / "README.md").read_text(encoding="utf-8"), "mlflow")
+    blocks = read_blocks(root / "README.md", "mlflow")
     for name in ("jobs", "vae_model"):
         (tmp_path / name).symlink_to(root / name)
     job = Job(tmp_path / "data")

@@ -18,8 +18,8 @@ from deltalake import DeltaTable, write_deltalake
 import vae_model as vm
 from jobs.flights import load_flights, write_delta
 from tests.conftest import ROOT
+from tests.documents import read_blocks, run_block
 from tests.jobs.job import invoke
-from tests.test_readme import read_blocks, run_block
 
 PAGE = (ROOT / "docs" / "sql.md").read_text(encoding="utf-8")
 ENGINES = ("spark", "duckdb", "deltalake")
@@ -152,7 +152,7 @@ def test_the_answers_agree_with_the_tables(answer, demo: Path) -> None:
 
 def test_the_readmes_block(root: Path, orders: pa.Table, orders_bundle: Path, tmp_path: Path) -> None:
     write_deltalake(tmp_path / "data" / "orders_scored", vm.score(orders, vm.load(orders_bundle)), partition_by=["day"])
-    (block,) = read_blocks((root / "README.md").read_text(encoding="utf-8"), "sql")
+    (block,) = read_blocks(root / "README.md", "sql")
     assert "2024-01-03" in run_block(block, tmp_path)
 
 
