@@ -93,8 +93,8 @@ test-catalog: setup ## Tables by name in a Hive metastore
 test-nights: setup ## Sixty nights of real flights on each engine, with kills and races (ARGS="--engine local")
 	$(BIN)/python -m tests.nights $(ARGS)
 
-test-report: setup browser ## The report, also in a browser without a network: sorting, filtering, phones, print
-	$(BIN)/python -m pytest tests/jobs/test_report.py tests/platforms/test_report_browser.py $(ARGS)
+test-report: setup browser ## The report in a browser without a network: sorting, filtering, phones, print
+	$(PLATFORM) tests/platforms/test_report_browser.py $(ARGS)
 
 browser: ## Chromium and its driver, from Debian's or Ubuntu's packages where there are none
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
