@@ -28,6 +28,7 @@ from jobs.predicate import Predicate, combine, parse_where, resolve_column
 from jobs.sampling import Sample, hashable_columns
 from jobs.scene import Scene, build_scene, segment_columns
 from jobs.segments import escape
+from jobs.verdicts import read_verdicts
 from vae_model.explaining import to_words
 
 # Alert rows that are looked at, at most: more say nothing more.
@@ -167,15 +168,17 @@ def _to_nights(values: pa.ChunkedArray) -> list[str]:
 
 
 def _read_scene(config: Config, engine: Engine, target: TableState, bundle: vm.Bundle, sample: pa.Table) -> Scene:
-    """Alerts and rows of the nights of the sample and of the window before them."""
+    """Alerts that nobody expects, and rows, of the nights of the sample and of the window before them."""
     night = _night_column(config, target)
     window = _window(config, night, sample.column(night))
     alerting = combine(window, parse_where("is_anomaly = true"))
     segments = segment_columns(bundle, target.schema)
     features = [name for name in bundle.feature_names if name in target.schema.names]
     counts = [engine.count(target, alerting), engine.count(target, window)]
+    verdicts = read_verdicts(config, engine, target)
+    judged = verdicts.shape.needed if verdicts else []
     columns = [
-        list(dict.fromkeys([*features, *segments, night, "top_columns"])),
+        list(dict.fromkeys([*features, *segments, *judged, night, "top_columns"])),
         list(dict.fromkeys([*segments, night])),
     ]
     tables = [
@@ -185,6 +188,8 @@ def _read_scene(config: Config, engine: Engine, target: TableState, bundle: vm.B
         )
     ]
     weights = [max(1.0, count / max(table.num_rows, 1)) for count, table in zip(counts, tables, strict=True)]
+    if verdicts:
+        tables[0] = verdicts.without_expected(tables[0])
     nights = [_to_nights(table.column(night)) for table in tables]
     budget = config.score.alert_budget
     return build_scene(bundle, tables[0], tables[1], (nights[0], nights[1]), budget, (weights[0], weights[1]))

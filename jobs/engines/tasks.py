@@ -242,7 +242,7 @@ def coalesce(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Record
         if batch.num_rows:
             pending.append(batch)
         if sum(part.num_rows for part in pending) >= rows:
-            yield pa.concat_batches(pending)
+            yield pending[0] if len(pending) == 1 else pa.concat_batches(pending)
             pending = []
     if pending:
         yield pa.concat_batches(pending)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from jobs.parquet.thrift import I32, I64, Struct, ThriftError, ThriftList, read_struct, write_struct
+from jobs.parquet.thrift import I32, I64, Struct, ThriftError, ThriftList, read_struct
 
 MAGIC: Final = b"PAR1"
 _TAIL_BYTES: Final = 8
@@ -50,10 +50,11 @@ class NotUnderstood(ValueError):  # noqa: N818  it is no error: the file is read
 
 @dataclass(frozen=True)
 class Footer:
-    """A footer, and where it begins: the bytes before it are the pages."""
+    """A footer, where it begins (the bytes before it are the pages), and its bytes."""
 
     fields: Struct
     start: int
+    data: bytes
 
     @property
     def groups(self) -> list[Struct]:
@@ -67,7 +68,7 @@ class Footer:
     @cached_property
     def metadata(self) -> pq.FileMetaData:
         """Pyarrow's view of it."""
-        return pq.read_metadata(pa.BufferReader(MAGIC + close_file(self.fields)))
+        return pq.read_metadata(pa.BufferReader(MAGIC + frame_footer(self.data)))
 
 
 def read_footer(filesystem: pafs.FileSystem, path: str, size_bytes: int) -> Footer:
@@ -99,7 +100,7 @@ def parse_footer(data: bytes, start: int = 0) -> Footer:
     """
     try:
         fields, end = read_struct(data)
-        footer = Footer(fields, start)
+        footer = Footer(fields, start, data)
         _check(fields, _FILE_FIELDS, "the footer")
         if end != len(data):
             raise NotUnderstood("bytes after the footer's struct")
@@ -113,10 +114,9 @@ def parse_footer(data: bytes, start: int = 0) -> Footer:
     return footer
 
 
-def close_file(fields: Struct) -> bytes:
+def frame_footer(data: bytes) -> bytes:
     """The bytes that end a file: footer, its length, the magic number."""
-    footer = write_struct(fields)
-    return footer + len(footer).to_bytes(4, "little") + MAGIC
+    return data + len(data).to_bytes(4, "little") + MAGIC
 
 
 def find_extent(footer: Footer, chosen: Sequence[int]) -> tuple[int, int]:

@@ -15,11 +15,12 @@ from jobs.parquet.footer import (
     Footer,
     NotUnderstood,
     append_columns,
-    close_file,
     find_extent,
+    frame_footer,
     parse_footer,
     take_groups,
 )
+from jobs.parquet.thrift import write_struct
 
 _COPY_BYTES: Final = 8 * 2**20
 
@@ -82,9 +83,9 @@ class Splicer:
         footer = parse_footer(new[-8 - length : -8])
         moved = take_groups(footer, range(len(footer.groups)), self._first)
         fields = append_columns(self._old, moved)
-        start = self._sink.tell()
-        self._sink.write(close_file(fields))
-        return Footer(fields, start)
+        joined = Footer(fields, int(self._sink.tell()), write_struct(fields))
+        self._sink.write(frame_footer(joined.data))
+        return joined
 
 
 class _Diverted:

@@ -18,6 +18,7 @@ from jobs.reporting.counts import Counts
 from jobs.reporting.scope import Scope
 from jobs.reporting.summaries import name_nights, pick_top, to_batch
 from jobs.sampling import hashable_columns
+from jobs.verdicts import read_verdicts
 from vae_model.explaining import MIN_SHARE, TOP, to_words
 
 _SCORES = ("anomaly_score", "is_anomaly", "top_columns", "model_id")
@@ -47,7 +48,7 @@ class StrangeRow:
 def read_strangest(
     engine: Engine, target: TableState, scope: Scope, counts: Counts, key: Sequence[str], limit: int, config: Config
 ) -> list[StrangeRow]:
-    """The rows of the report with the highest scores; ties are broken by the key.
+    """The rows of the report with the highest scores that nobody expects; ties are broken by the key.
 
     Args:
         engine: to read with.
@@ -62,11 +63,15 @@ def read_strangest(
     shown = list(key) or [name for name in hashable_columns(target.schema) if name in carried]
     columns = list(dict.fromkeys([*carried, scope.night, *_SCORES]))
     schema = pa.schema([target.schema.field(name) for name in columns])
-    least = parse_where(f"anomaly_score >= {counts.quantile_from_top(limit)!r}")
+    verdicts = read_verdicts(config, engine, target)
+    # Twice as many where some may be expected, and are not shown.
+    enough = 2 * limit if verdicts else limit
+    least = parse_where(f"anomaly_score >= {counts.quantile_from_top(enough)!r}")
     order = [("anomaly_score", "descending"), *((name, "ascending") for name in shown)]
-    pick = partial(pick_top, schema, order, limit)
+    pick = partial(pick_top, schema, order, enough)
     found = engine.summarise(target, columns, combine(scope.rows, least), schema, pick)
-    rows = found.sort_by(order).slice(0, limit).combine_chunks()
+    wanted = verdicts.without_expected(found) if verdicts else found
+    rows = wanted.sort_by(order).slice(0, limit).combine_chunks()
     nights = name_nights(to_batch(rows.select([scope.night])).column(0)).to_pylist()
     again = _explain_again(rows, config)
     strange = []

@@ -21,7 +21,7 @@ from jobs.reporting.latent import project
 from jobs.reporting.nights import Night
 from jobs.reporting.verdict import find_limit, judge
 from jobs.reporting.watching import Watched
-from tests.jobs.job import Job, Outcome
+from tests.jobs.job import Job, Outcome, invoke
 from tests.jobs.page import Page
 
 BUDGET = "score.alert_budget=0.02"
@@ -45,6 +45,20 @@ def report(job: Job, *arguments: str) -> Outcome:
 
 def read_page(outcome: Outcome) -> Page:
     return Page(Path(outcome.last["path"]).read_text(encoding="utf-8"))
+
+
+def test_rows_that_are_expected_are_not_among_the_strangest(alerting: Job) -> None:
+    worst = (
+        alerting.read().sort_by([("anomaly_score", "descending"), ("order_id", "ascending")])["order_id"].to_pylist()
+    )
+    said = invoke(
+        *("feedback", "add", "--config", str(alerting.config_file)),
+        *("--key", f"order_id={worst[0]}", "--verdict", "expected", "--note", "known"),
+    )
+    assert said.code == 0, said.stderr
+    shown = [row[3] for row in read_page(report(alerting)).tables["table-rows"]]
+    assert str(worst[0]) not in shown and str(worst[1]) == shown[0]
+    assert len(shown) == 50
 
 
 def test_the_page_says_what_the_table_holds(alerting: Job) -> None:
