@@ -137,7 +137,7 @@ def test_make_help_lists_every_target(root: Path) -> None:
     done = subprocess.run(["make"], cwd=root, env=environment, capture_output=True, text=True, check=True)
     described = dict(line.split(maxsplit=2)[1:] for line in done.stdout.splitlines())
     assert set(TARGETS) <= described.keys()
-    makefile = (root / "Makefile").read_text()
+    makefile = (root / "Makefile").read_text().replace("\\\n", "")
     declared = re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
     assert declared is not None
     assert set(declared.group(1).split()) == described.keys()

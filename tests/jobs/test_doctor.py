@@ -234,7 +234,7 @@ def test_two_engines_on_one_table_of_s3(config: Config, orders: pa.Table, monkey
     lineage = '{"app": "sandtimer", "engine": "spark"}'
     properties = CommitProperties(custom_metadata={"userMetadata": lineage})
     write_deltalake(config.score.table, orders, commit_properties=properties)
-    monkeypatch.setattr(check_tables, "_is_on_s3", lambda name: name == config.score.table)
+    monkeypatch.setattr(check_tables, "is_s3", lambda name: name == config.score.table)
     found = find(run_checks(config), "one writer on S3")
     assert not found.ok and "written by spark" in found.detail and "one engine" in found.remedy
     assert find(run_checks(replace(config, "score", engine="spark")), "one writer on S3").ok

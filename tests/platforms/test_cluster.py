@@ -113,22 +113,13 @@ class Cluster:
         """Start workers, with one core each, until two live."""
         while (living := sum(worker.poll() is None for worker in self.workers.values())) < WORKERS:
             place = self.folder / f"worker-{len(self.workers)}"
-            options = [
-                "--cores",
-                "1",
-                "--memory",
-                "1g",
-                "--webui-port",
-                str(find_port()),
-                "--work-dir",
-                place,
-                self.master,
-            ]
+            options = ["--cores", "1", "--memory", "1g", "--webui-port", str(find_port()), "--work-dir", place]
 
             def is_known(alive: int = living + 1) -> bool:
                 return count_workers(self.page) == alive
 
-            self.workers[place] = self.start("worker.Worker", f"{place.name}.log", is_known, *options, self.master)
+            log = f"{place.name}.log"
+            self.workers[place] = self.start("worker.Worker", log, is_known, *options, self.master)
 
 
 @pytest.fixture(scope="module")
