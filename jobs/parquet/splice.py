@@ -124,9 +124,11 @@ class _Diverted:
 
 def _copy(filesystem: pafs.FileSystem, path: str, start: int, stop: int, sink: pa.NativeFile) -> None:
     with filesystem.open_input_file(path) as file:
-        while start < stop:
-            data = file.read_at(min(_COPY_BYTES, stop - start), start)
-            if not data:
+        file.seek(start)
+        left = stop - start
+        while left:
+            data = file.read_buffer(min(_COPY_BYTES, left))
+            if not data.size:
                 raise NotUnderstood("a file that ends before its footer says so")
             sink.write(data)
-            start += len(data)
+            left -= data.size
