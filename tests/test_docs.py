@@ -19,11 +19,12 @@ from tests.documents import make_clone, read_blocks, run_block
 def test_the_quickstart(root: Path, tmp_path: Path) -> None:
     clone = make_clone(root, tmp_path / "sandtimer")
     blocks = read_blocks(root / "docs" / "quickstart.md", "quickstart")
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     said = "".join(run_block(block, clone) for block in blocks)
     assert "is Parquet, not Delta" in said and "key (origin, time_hour)" in said and "15 of 15 columns" in said
     scored = DeltaTable(clone / "data" / "weather_scored").to_pyarrow_table()
     assert scored.num_rows == 26_115
+    assert "<svg" in (clone / "data" / "weather_scored_report.html").read_text(encoding="utf-8")
     alerts = scored.filter(pc.field("is_anomaly"))
     assert pc.max(alerts["wind_speed"]).as_py() > 1_000, "the published data have a wind of 1,048 miles an hour"
     assert "named by it yet" not in said.splitlines()[-1], "the verdict is on a row that is there"
