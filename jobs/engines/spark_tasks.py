@@ -4,12 +4,10 @@ least. A task that is tried again writes other files; those of the first try are
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jobs.engines.tasks import Task, TaskResult
-from jobs.spark import carry
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -24,14 +22,11 @@ def run_tasks(
     """Run tasks on the executors, adding their results to `done`."""
     if not tasks:
         return
-    read_tasks = carry(session, pickle.dumps(tasks))
 
-    def work(number: int) -> str:
-        task: Task = pickle.loads(read_tasks())[number]  # noqa: S301  the driver's own
+    def work(task: Task) -> str:
         return json.dumps(task.run(remote.scorer, _ignore).to_json())
 
-    numbers = session.sparkContext.parallelize(range(len(tasks)), len(tasks))
-    for text in numbers.map(work).collect():
+    for text in session.sparkContext.parallelize(tasks, len(tasks)).map(work).collect():
         done.append(TaskResult.from_json(json.loads(text)))
         advance(done[-1].scored_rows)
 
