@@ -63,16 +63,23 @@ class Explainer:
 
     def _gain_of_repairs(self, encoded: Encoded) -> Floats:
         """[K, n] nats by which the second view's terms fall, in sum, once a column holds what its peers expect."""
-        gains = []
-        for block in split_blocks(encoded):
-            expected = ask_peers(self.forward, block)
-            before = self._peer_nll(block)
-            repaired = (repair_column(self.bundle, block, expected, k) for k in range(len(self.baseline)))
-            gains.append(np.stack([np.maximum(before - self._peer_nll(rows), 0.0) for rows in repaired]))
-        return np.concatenate(gains, axis=1)[:, : encoded.rows].astype(np.float32)
+        columns, gains = len(self.baseline), []
+        for start in range(0, encoded.rows, BLOCK_ROWS):
+            rows = encoded.take(slice(start, start + BLOCK_ROWS))
+            (block,) = split_blocks(rows)
+            expected = [take_outputs(outputs, np.arange(rows.rows)) for outputs in ask_peers(self.forward, block)]
+            # All columns' copies in one pass: alerts are few, and a block of a few rows costs as much as a full one.
+            repaired = take_rows(rows, np.tile(np.arange(rows.rows), columns))
+            for k in range(columns):
+                repair_column(self.bundle, repaired.take(slice(k * rows.rows, (k + 1) * rows.rows)), expected, k)
+            after = self._peer_nll(repaired).reshape(columns, rows.rows)
+            gains.append(np.maximum(self._peer_nll(rows) - after, 0.0))
+        return np.concatenate(gains, axis=1).astype(np.float32)
 
-    def _peer_nll(self, block: Encoded) -> Doubles:
-        return sum_columns(self.forward.peer_terms(block).mean(axis=0))
+    def _peer_nll(self, encoded: Encoded) -> Doubles:
+        blocks = split_blocks(encoded)
+        terms = [sum_columns(self.forward.peer_terms(block).mean(axis=0)) for block in blocks]
+        return np.concatenate(terms)[: encoded.rows]
 
     def top_columns(self, batch: pa.RecordBatch, encoded: Encoded, terms: Floats, rows: Indices) -> pa.Array:
         """`top_columns` of a batch: NULL except for the rows with the given numbers."""
@@ -160,25 +167,23 @@ def ask_peers(forward: Forward, block: Encoded) -> list[Outputs]:
     return [forward.ask_peers(m, block) for m in range(forward.shape.members)]
 
 
-def repair_column(bundle: Bundle, block: Encoded, expected: Sequence[Outputs], k: int) -> Encoded:
-    """The same rows with what the peers expect in column k, the mean of the members."""
+def repair_column(bundle: Bundle, rows: Encoded, expected: Sequence[Outputs], k: int) -> None:
+    """Put into column k of some rows, in place, what their peers expect there, the mean of the members."""
     layout, encoder = bundle.encoder.layout, bundle.encoder.encoders[k]
-    x, codes, absent = block.x.copy(), block.codes.copy(), block.absent.copy()
-    absent[k] = False
+    rows.absent[k] = False
     if isinstance(encoder, CategoryEncoder):
         c = layout.categories.index(k)
-        codes[c] = np.argmax(np.mean([o.logits[c] for o in expected], axis=0), axis=0)
+        rows.codes[c] = np.argmax(np.mean([o.logits[c] for o in expected], axis=0), axis=0)
     elif k in layout.booleans:
         b = layout.booleans.index(k)
-        x[len(layout.continuous) + b] = np.sign(np.mean([o.booleans[b] for o in expected], axis=0))
+        rows.x[len(layout.continuous) + b] = np.sign(np.mean([o.booleans[b] for o in expected], axis=0))
     else:
         parts = np.flatnonzero(np.asarray(layout.continuous) == k)
-        x[parts] = np.mean([o.mean[parts] for o in expected], axis=0)
+        rows.x[parts] = np.mean([o.mean[parts] for o in expected], axis=0)
     if k in layout.nullable:
-        absent[k] = np.mean([o.nulls[layout.nullable.index(k)] for o in expected], axis=0) > 0
-        lost = hide_columns(bundle, block, np.arange(block.rows), np.full(block.rows, k))
-        x, codes = np.where(absent[k], lost.x, x), np.where(absent[k], lost.codes, codes)
-    return Encoded(x, codes, absent)
+        lost = np.flatnonzero(np.mean([o.nulls[layout.nullable.index(k)] for o in expected], axis=0) > 0)
+        hidden = hide_columns(bundle, rows, lost, np.full(len(lost), k))
+        rows.x[:, lost], rows.codes[:, lost], rows.absent[k, lost] = hidden.x, hidden.codes, True
 
 
 def decode_column(bundle: Bundle, outputs: Sequence[Outputs], k: int) -> list[object]:
