@@ -12,7 +12,8 @@ from vae_model.bundle import Bundle
 from vae_model.encoders import CategoryEncoder, Encoder
 from vae_model.errors import DataError
 from vae_model.explaining import Explainer, decode_column, decode_rows, to_words
-from vae_model.forward import BLOCK_ROWS, Outputs, split_blocks
+from vae_model.forward import BLOCK_ROWS, split_blocks
+from vae_model.likelihood import Outputs
 from vae_model.scales import Floats
 from vae_model.scorer import Explain, Scorer, build_forward, score_batches, score_rows
 
@@ -80,13 +81,10 @@ def reconstruct(table: pa.Table, bundle: Bundle) -> pa.Table:
     forward = build_forward(bundle)
     columns: list[list[object]] = [[] for _ in bundle.features]
     for batch in table.to_batches(CHUNK_ROWS):
-        rows_left = batch.num_rows
         for block in split_blocks(bundle.encoder.encode(batch)):
-            kept = min(rows_left, BLOCK_ROWS)
             outputs = decode_rows(bundle, forward, block)
             for k in range(len(columns)):
-                columns[k] += decode_column(bundle, outputs, k)[:kept]
-            rows_left -= kept
+                columns[k] += decode_column(bundle, outputs, k)
     types = [_reconstructed_type(table.schema.field(c.name).type, c.kind) for c in bundle.features]
     arrays = [pa.array(v, t, from_pandas=False) for v, t in zip(_integral(columns, types), types, strict=True)]
     return pa.Table.from_arrays(arrays, names=bundle.feature_names)

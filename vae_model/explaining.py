@@ -22,7 +22,8 @@ from vae_model.arrays import to_arrow, to_arrow_text
 from vae_model.bundle import Bundle
 from vae_model.encoders import CategoryEncoder
 from vae_model.encoding import Encoded
-from vae_model.forward import BLOCK_ROWS, Forward, Outputs, split_blocks, sum_columns, take_outputs
+from vae_model.forward import BLOCK_ROWS, Forward, split_blocks, sum_columns
+from vae_model.likelihood import Outputs
 from vae_model.scales import Doubles, Floats
 from vae_model.schema import REASON
 
@@ -30,7 +31,7 @@ TOP = 3
 MIN_SHARE = 0.05
 MAX_TEXT = 200
 # Rows that are scored at once while a column of each is hidden.
-HIDDEN_ROWS = 16 * BLOCK_ROWS
+HIDDEN_ROWS = 24 * BLOCK_ROWS
 Indices = npt.NDArray[np.intp]
 
 
@@ -59,16 +60,14 @@ class Explainer:
 
     def _score(self, encoded: Encoded) -> Floats:
         terms = [self.forward.score(block).terms for block in split_blocks(encoded)]
-        return np.concatenate(terms, axis=1)[:, : encoded.rows]
+        return np.concatenate(terms, axis=1)
 
     def _gain_of_repairs(self, encoded: Encoded) -> Floats:
         """[K, n] nats by which the second view's terms fall, in sum, once a column holds what its peers expect."""
         columns, gains = len(self.baseline), []
-        for start in range(0, encoded.rows, BLOCK_ROWS):
-            rows = encoded.take(slice(start, start + BLOCK_ROWS))
-            (block,) = split_blocks(rows)
-            expected = [take_outputs(outputs, np.arange(rows.rows)) for outputs in ask_peers(self.forward, block)]
-            # All columns' copies in one pass: alerts are few, and a block of a few rows costs as much as a full one.
+        for rows in split_blocks(encoded):
+            expected = ask_peers(self.forward, rows)
+            # All columns' copies in one pass: alerts are few, and a few rows cost as much as a panel.
             repaired = take_rows(rows, np.tile(np.arange(rows.rows), columns))
             for k in range(columns):
                 repair_column(self.bundle, repaired.take(slice(k * rows.rows, (k + 1) * rows.rows)), expected, k)
@@ -77,9 +76,8 @@ class Explainer:
         return np.concatenate(gains, axis=1).astype(np.float32)
 
     def _peer_nll(self, encoded: Encoded) -> Doubles:
-        blocks = split_blocks(encoded)
-        terms = [sum_columns(self.forward.peer_terms(block).mean(axis=0)) for block in blocks]
-        return np.concatenate(terms)[: encoded.rows]
+        terms = [sum_columns(self.forward.peer_terms(block).mean(axis=0)) for block in split_blocks(encoded)]
+        return np.concatenate(terms)
 
     def top_columns(self, batch: pa.RecordBatch, encoded: Encoded, terms: Floats, rows: Indices) -> pa.Array:
         """`top_columns` of a batch: NULL except for the rows with the given numbers."""
@@ -127,7 +125,7 @@ class Explainer:
         words: list[str] = [""] * len(rows)
         for start in range(0, len(rows), BLOCK_ROWS):
             cells = slice(start, start + BLOCK_ROWS)
-            (block,) = split_blocks(hide_columns(self.bundle, encoded, rows[cells], columns[cells]))
+            block = hide_columns(self.bundle, encoded, rows[cells], columns[cells])
             second = self.bundle.shape.peers > 0
             outputs = ask_peers(self.forward, block) if second else decode_rows(self.bundle, self.forward, block)
             for k in np.unique(columns[cells]):
@@ -141,6 +139,11 @@ class Explainer:
 def take_rows(encoded: Encoded, rows: Indices) -> Encoded:
     """The rows with the given numbers."""
     return Encoded(encoded.x[:, rows], encoded.codes[:, rows], encoded.absent[:, rows])
+
+
+def take_outputs(outputs: Outputs, rows: Indices) -> Outputs:
+    """The output distributions of some rows."""
+    return outputs.map(lambda values: values[:, rows])
 
 
 def hide_columns(bundle: Bundle, encoded: Encoded, rows: Indices, columns: Indices) -> Encoded:

@@ -23,7 +23,8 @@ from vae_model.columns import plan_columns
 from vae_model.encoding import Encoded, TableEncoder, concat_encoded, fit_encoder
 from vae_model.errors import DataError
 from vae_model.explaining import take_rows
-from vae_model.forward import BlockScores, split_blocks, unbound_log_sigma
+from vae_model.forward import BlockScores, split_blocks
+from vae_model.likelihood import unbound_log_sigma
 from vae_model.network import Network
 from vae_model.options import ColumnOptions, ModelOptions, TrainOptions
 from vae_model.profiling import attach_profile
@@ -177,11 +178,11 @@ def _calibrate(bundle: Bundle, held_out: Encoded) -> Bundle:
     """Scores of held-out rows fix each column's and each member's scale, each column's usual term, and the p-values."""
     forward = build_forward(bundle)
     blocks = [forward.score(block) for block in split_blocks(held_out)]
-    n, ranking = held_out.rows, bundle.shape.ranking
-    terms = np.concatenate([b.member_terms for b in blocks], axis=2)[..., :n]  # [M, K, n]
-    peers = np.concatenate([b.peer_terms for b in blocks], axis=2)[..., :n]  # [M, K or 0, n]
+    ranking = bundle.shape.ranking
+    terms = np.concatenate([b.member_terms for b in blocks], axis=2)  # [M, K, n]
+    peers = np.concatenate([b.peer_terms for b in blocks], axis=2)  # [M, K or 0, n]
     ranked = np.concatenate([terms, peers], axis=1)
-    squares = np.concatenate([b.member_squares for b in blocks], axis=2)[..., :n]
+    squares = np.concatenate([b.member_squares for b in blocks], axis=2)
     scales = [fit_scales(ranking, t, s) for t, s in zip(ranked, squares, strict=True)]
     ranks = np.stack([rank_rows(ranking, t, s, *c) for t, s, c in zip(ranked, squares, scales, strict=True)])
     quartiles = np.quantile(ranks, (0.25, 0.5, 0.75), axis=1)
@@ -191,11 +192,11 @@ def _calibrate(bundle: Bundle, held_out: Encoded) -> Bundle:
         "rank_scale": np.stack([scale for _, scale in scales]),
         "member_center": quartiles[1],
         "member_scale": np.maximum(quartiles[2] - quartiles[0], 1e-6),
-        "latent_kl": _latent_kl(blocks, bundle.shape, n),
+        "latent_kl": _latent_kl(blocks, bundle.shape),
         "column_baseline": np.median(terms.mean(axis=0), axis=1).astype(np.float32),
     }
     scaled = _replace(bundle, tensors=tensors)
-    statistic = np.concatenate([combine(scaled, block) for block in blocks])[:n]
+    statistic = np.concatenate([combine(scaled, block) for block in blocks])
     return _replace(scaled, calibration=calibrate(statistic))
 
 
@@ -206,7 +207,7 @@ def _with_residual_sigma(bundle: Bundle, held_out: Encoded) -> Bundle:
     changed = {k: bundle.tensors[k].copy() for k in ("head.weight", "head.bias", "shortcut_out") if k in bundle.tensors}
     for m in range(shape.members):
         means = [forward.decode(m, forward.encode(m, block)[0]).mean for block in split_blocks(held_out.take(slice(n)))]
-        residual = held_out.x[:p, :n] - np.concatenate(means, axis=1)[:, :n]
+        residual = held_out.x[:p, :n] - np.concatenate(means, axis=1)
         log_sigma = 0.5 * np.log(np.maximum(np.square(residual.astype(np.float64)).mean(axis=1), 1e-12))
         for tensor in changed.values():
             tensor[m, p : 2 * p] = 0.0
@@ -214,12 +215,12 @@ def _with_residual_sigma(bundle: Bundle, held_out: Encoded) -> Bundle:
     return _replace(bundle, tensors={**bundle.tensors, **changed})
 
 
-def _latent_kl(blocks: Sequence[BlockScores], shape: Shape, rows: int) -> npt.NDArray[np.float32]:
+def _latent_kl(blocks: Sequence[BlockScores], shape: Shape) -> npt.NDArray[np.float32]:
     """Mean KL(posterior || prior) of each latent unit over held-out rows, [M, L] in nats; near 0: it collapsed."""
     if not shape.forks:
         return np.zeros((shape.members, shape.latent), np.float32)
-    mu = np.concatenate([block.mu for block in blocks], axis=1)[:, :rows].astype(np.float64)
-    sigma = np.concatenate([block.sigma for block in blocks], axis=1)[:, :rows].astype(np.float64)
+    mu = np.concatenate([block.mu for block in blocks], axis=1).astype(np.float64)
+    sigma = np.concatenate([block.sigma for block in blocks], axis=1).astype(np.float64)
     kl = 0.5 * (mu * mu + sigma * sigma - 1.0 - 2.0 * np.log(sigma))
     means: npt.NDArray[np.float64] = kl.mean(axis=1)
     return means.reshape(shape.members, shape.latent).astype(np.float32)

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vae_model.encoding import Layout
-from vae_model.forward import unbound_log_sigma
 from vae_model.layers import LEAK, MemberLinear
+from vae_model.likelihood import unbound_log_sigma
 from vae_model.rules import Shape
 
 RIDGE = 1e-6

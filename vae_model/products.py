@@ -2,16 +2,18 @@
 
 OpenBLAS promises neither. Its kernels for Haswell and Zen sum the first and last eight columns of a panel of 320 in
 another order than those between; and on two threads it cuts panels elsewhere. So panels are cut here, with a margin of
-eight columns that is thrown away, and multiplied on one thread: whoever scores in parallel does it batch by batch.
+eight columns that is thrown away (`spread`, then `gather`), and multiplied on one thread: whoever scores in parallel
+does it batch by batch.
 """
 
 from __future__ import annotations
 
 import threading
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from vae_model.scales import Floats
 
@@ -24,6 +26,7 @@ except ModuleNotFoundError:
 MARGIN: Final = 8
 PANEL: Final = 320
 KEPT: Final = PANEL - 2 * MARGIN
+NumberT = TypeVar("NumberT", bound=np.generic)
 
 
 class _OneBlasThread:
@@ -55,25 +58,34 @@ class _OneBlasThread:
 one_blas_thread = _OneBlasThread()
 
 
-def multiply(weight: Floats, x: Floats, bias: Floats | float = 0.0) -> Floats:
-    """Weight [O, I] times x [I, B], plus bias [O, 1]: [O, B]. Within `one_blas_thread` each column of it depends on
-    the same column of x alone."""
-    rows = x.shape[1]
-    product = np.empty((len(weight), rows), np.float32)
-    panel = np.empty((len(weight), PANEL), np.float32)
-    for start in range(0, rows, KEPT):
-        stop = min(rows, start + KEPT)
-        np.matmul(weight, _cut_panel(x, start - MARGIN), out=panel)
-        np.add(panel[:, MARGIN : MARGIN + stop - start], bias, out=product[:, start:stop])
+def spread(values: npt.NDArray[NumberT]) -> npt.NDArray[NumberT]:
+    """Columns [I, B] set into panels with their margins, which are zeros: [I, whole panels]."""
+    count = -(-values.shape[1] // KEPT)
+    panels = np.zeros((len(values), count * PANEL), values.dtype)
+    for start in range(0, values.shape[1], KEPT):
+        part = values[:, start : start + KEPT]
+        first = start // KEPT * PANEL + MARGIN
+        panels[:, first : first + part.shape[1]] = part
+    return panels
+
+
+def gather(panels: npt.NDArray[NumberT], rows: int) -> npt.NDArray[NumberT]:
+    """Inverse of `spread`: [..., whole panels] without the margins, [..., B]."""
+    outer, count = panels.shape[:-1], panels.shape[-1] // PANEL
+    kept = panels.reshape(*outer, count, PANEL)[..., MARGIN:-MARGIN]
+    return kept.reshape(*outer, count * KEPT)[..., :rows]
+
+
+def multiply(weight: Floats, x: Floats, bias: Floats | None = None) -> Floats:
+    """Weight [O, I] times x [I, whole panels], plus bias [O, 1]: [O, whole panels]. Within `one_blas_thread` each
+    column of it that is in no margin depends on the same column of x alone."""
+    product = np.empty((len(weight), x.shape[1]), np.float32)
+    np.matmul(weight, _cut_panels(x), out=_cut_panels(product))
+    if bias is not None:
+        product += bias
     return product
 
 
-def _cut_panel(x: Floats, first: int) -> Floats:
-    """PANEL columns from `first` on, which may lie before x's first; zeros where x has none."""
-    rows = x.shape[1]
-    if first >= 0 and first + PANEL <= rows:
-        return x[:, first : first + PANEL]
-    panel = np.zeros((len(x), PANEL), np.float32)
-    start, stop = max(first, 0), min(first + PANEL, rows)
-    panel[:, start - first : stop - first] = x[:, start:stop]
-    return panel
+def _cut_panels(x: Floats) -> Floats:
+    """[I, whole panels] -> [panels, I, PANEL], in the same memory."""
+    return x.reshape(len(x), x.shape[1] // PANEL, PANEL).transpose(1, 0, 2)

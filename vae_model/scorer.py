@@ -125,17 +125,16 @@ def score_rows(bundle: Bundle, forward: Forward, encoded: Encoded) -> RowScores:
     for i, block in enumerate(split_blocks(encoded)):
         start = i * BLOCK_ROWS
         stop = min(n, start + BLOCK_ROWS)
-        kept = stop - start
         scores = forward.score(block)
         error = np.sqrt(sum_columns(scores.squares) / k)
         statistic = combine(bundle, scores)
         terms = scores.terms
-        rows.terms[:, start:stop] = terms[:, :kept]
-        rows.nll[start:stop] = sum_columns(terms)[:kept]
-        rows.error[start:stop] = error[:kept]
-        rows.log10_p[start:stop] = bundle.calibration.log10_p(statistic)[:kept]
-        rows.mu[start:stop] = scores.mu[:, :kept].T
-        rows.sigma[start:stop] = scores.sigma[:, :kept].T
+        rows.terms[:, start:stop] = terms
+        rows.nll[start:stop] = sum_columns(terms)
+        rows.error[start:stop] = error
+        rows.log10_p[start:stop] = bundle.calibration.log10_p(statistic)
+        rows.mu[start:stop] = scores.mu.T
+        rows.sigma[start:stop] = scores.sigma.T
     return rows
 
 
