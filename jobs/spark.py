@@ -10,7 +10,8 @@ closure.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ import pyarrow as pa
 from jobs.dist import ARCHIVE_NAME, read_archive, read_modules, write_archive
 from jobs.errors import SetupError
 from jobs.worker import RemoteScorer, ScorerSpec
-from vae_model.schema import SCORE_SCHEMA
+from vae_model.schema import SCORE_COLUMNS, SCORE_SCHEMA
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
@@ -39,6 +40,7 @@ def score_udf(
     explain: Explain = "alerts",
     scored_at: datetime | None = None,
     samples: int | None = None,
+    columns: Sequence[str] = SCORE_COLUMNS,
     spark: SparkSession | None = None,
 ) -> Callable[..., Column]:
     """A column function that returns a struct of the score columns.
@@ -52,16 +54,17 @@ def score_udf(
         explain: which rows get `top_columns`.
         scored_at: the logical time; now when None.
         samples: latent draws to use; as calibrated when None.
+        columns: the score columns that the struct has; fewer of them travel faster.
         spark: the session to broadcast in; the active one when None.
     """
     session = spark or _active_session()
     spec = ScorerSpec(bundle.model_id, alert_budget, explain, scored_at or datetime.now(UTC), samples)
-    udf = _score_function(bundle, spec, session)
+    udf = _score_function(bundle, spec, session, columns)
     if not is_connect(session):
         return udf
     # A Connect client sends text types with a collation, which Delta would write into the table's schema and deltalake
     # cannot read; a type in words becomes a plain one on the server.
-    return lambda *columns: udf(*columns).cast(score_type().simpleString())
+    return lambda *features: udf(*features).cast(score_type(columns).simpleString())
 
 
 def register(spark: SparkSession, bundle: Bundle, name: str, *, alert_budget: float = 0.001) -> None:
@@ -83,11 +86,11 @@ def sample_udf(sample: Sample, spark: SparkSession) -> Callable[..., Column]:
     return udf
 
 
-def score_type() -> StructType:
-    """The score columns as a Spark struct."""
+def score_type(columns: Sequence[str] = SCORE_COLUMNS) -> StructType:
+    """Score columns as a Spark struct."""
     from pyspark.sql.pandas.types import from_arrow_schema
 
-    return from_arrow_schema(SCORE_SCHEMA)
+    return from_arrow_schema(pa.schema([SCORE_SCHEMA.field(name) for name in columns]))
 
 
 def is_connect(spark: SparkSession) -> bool:
@@ -144,15 +147,17 @@ def send_scorer(bundle: Bundle, spec: ScorerSpec, spark: SparkSession) -> Remote
     return RemoteScorer(spec, carry(spark, bundle.to_bytes()))
 
 
-def _score_function(bundle: Bundle, spec: ScorerSpec, spark: SparkSession) -> Callable[..., Column]:
+def _score_function(
+    bundle: Bundle, spec: ScorerSpec, spark: SparkSession, columns: Sequence[str] = SCORE_COLUMNS
+) -> Callable[..., Column]:
     from pyspark.sql.functions import arrow_udf  # type: ignore[attr-defined]
 
-    remote = send_scorer(bundle, spec, spark)
+    remote = replace(send_scorer(bundle, spec, spark), columns=tuple(columns))
 
     def score(*arrays: pa.Array) -> pa.Array:
         return remote.score_arrays(arrays)
 
-    udf: Callable[..., Column] = arrow_udf(score, score_type())
+    udf: Callable[..., Column] = arrow_udf(score, score_type(columns))
     return udf
 
 

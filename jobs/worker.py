@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from vae_model.bundle import Bundle
 from vae_model.errors import DataError
+from vae_model.schema import SCORE_COLUMNS
 from vae_model.scorer import Explain, Scorer
 
 _SCORERS: dict[ScorerSpec, Scorer] = {}
@@ -33,10 +34,12 @@ class ScorerSpec:
 
 @dataclass(frozen=True)
 class RemoteScorer:
-    """A scorer that can travel: its spec, and a function that returns the bundle's bytes where they are needed."""
+    """A scorer that can travel: its spec, a function that returns the bundle's bytes where they are needed, and which
+    score columns are wanted of it."""
 
     spec: ScorerSpec
     read_bundle: Callable[[], bytes]
+    columns: tuple[str, ...] = SCORE_COLUMNS
 
     @cached_property
     def scorer(self) -> Scorer:
@@ -50,11 +53,11 @@ class RemoteScorer:
         return _SCORERS[self.spec]
 
     def __getstate__(self) -> dict[str, object]:
-        return {"spec": self.spec, "read_bundle": self.read_bundle}
+        return {"spec": self.spec, "read_bundle": self.read_bundle, "columns": self.columns}
 
     def score_arrays(self, arrays: Sequence[pa.Array]) -> pa.StructArray:
         """Score columns of a batch: the features in the bundle's order, or one struct that holds them by name."""
-        return self.scorer.score_batch(self._to_batch(arrays)).to_struct_array()
+        return self.scorer.score_batch(self._to_batch(arrays)).select(list(self.columns)).to_struct_array()
 
     def _to_batch(self, arrays: Sequence[pa.Array]) -> pa.RecordBatch:
         if len(arrays) == 1 and pa.types.is_struct(arrays[0].type):

@@ -121,7 +121,7 @@ class Likelihood:
 
     def _bound(self, raw: Floats) -> Floats:
         rest: Floats = self._low + self._width / 2 - raw
-        rest *= 4 / self._width
+        rest *= np.float32(4.0) / self._width
         np.exp(rest, out=rest)
         rest += np.float32(1.0)
         bounded: Floats = np.divide(self._width, rest, out=rest)
@@ -139,8 +139,7 @@ def unbound_log_sigma(log_sigma: Doubles, shape: Shape) -> Doubles:
 
 def _miss(nll: Floats) -> Floats:
     """Squared difference of a certain outcome and its probability."""
-    miss: Floats = (1.0 - np.exp(-nll)) ** 2
-    return miss
+    return np.square(np.float32(1.0) - np.exp(-nll))
 
 
 def _softplus(x: Floats) -> Floats:

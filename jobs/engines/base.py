@@ -38,12 +38,13 @@ class TableState:
 
 @dataclass(frozen=True)
 class LogEntry:
-    """One commit of a table; `lineage` is what one of our runs said of itself."""
+    """One commit of a table; `lineage` is what one of our runs said of itself, `read_version` what it was made from."""
 
     version: int
     timestamp: datetime
     operation: str
     lineage: Mapping[str, Any] | None
+    read_version: int | None = None
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class LocalEngine:
 
     def history(self, table: TableState) -> list[LogEntry]:
         """See `Engine`."""
-        return read_history(table)
+        return read_history(table.ref, table.version)
 
     def has_change_feed(self, table: TableState, since: int) -> bool:
         """See `Engine`."""

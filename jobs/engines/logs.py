@@ -21,16 +21,26 @@ def describe_table(ref: TableRef, version: int | None = None) -> TableState:
     return TableState(ref, table.version, table.table_id, table.schema, table.partition_columns, ref)
 
 
-def read_history(table: TableState) -> list[LogEntry]:
-    """The commits up to the table's version, newest first."""
-    found = open_table(table.ref, table.version).history()
+def count_logged(table: TableState) -> int:
+    """The table's rows, as the log counts them.
+
+    Raises:
+        DataError: one that deltalake cannot read.
+    """
+    return open_snapshot(table.ref, table.version).rows
+
+
+def read_history(ref: TableRef, version: int | None = None) -> list[LogEntry]:
+    """The commits up to a version (None: the latest), newest first."""
+    table = open_table(ref, version)
     return [
         LogEntry(
             int(entry["version"]),
             datetime.fromtimestamp(entry.get("timestamp", 0) / 1_000, UTC),
             str(entry.get("operation", "")),
             parse_lineage(entry.get("userMetadata")),
+            entry.get("readVersion"),
         )
-        for entry in found
-        if int(entry["version"]) <= table.version
+        for entry in table.history()
+        if int(entry["version"]) <= table.version()
     ]

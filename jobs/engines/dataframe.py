@@ -1,0 +1,235 @@
+"""Route `dataframe`, for what route `files` cannot do: Delta's own reader, a scalar Arrow function over the feature
+columns, and Delta's own writer; Spark itself refuses a batch of scores with another number of rows, and the result is
+counted once more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import reduce
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from jobs.delta.files import text_leaves
+from jobs.delta.statistics import creation_properties
+from jobs.engines.base import Lineage, ScorePlan, ScoreResult, ScoringOptions, TableState, Work
+from jobs.engines.spark_merge import ALIVE, add_columns_statement, check_keys, merge_statement, net_change
+from jobs.engines.spark_tables import SparkTables, identifier, to_column, to_condition, to_path
+from jobs.errors import ConflictError
+from jobs.spark import score_udf
+from vae_model import SCORE_COLUMNS, SCORE_SCHEMA, Bundle
+from vae_model.errors import DataError
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, DataFrameWriter
+
+_SCORES = "__sandtimer_scores"
+# What Delta allows in names only with column mapping.
+_ODD_IN_NAMES = frozenset(" ,;{}()\n\t=")
+_DICTIONARY = "parquet.enable.dictionary"
+_DELTA = "spark.databricks.delta"
+_ARROW = "spark.sql.execution.arrow"
+_CHEAP_FUNCTION = {
+    # Columnar input pays where a source brings Arrow: from Parquet, rows would become columns twice.
+    f"{_ARROW}.pythonUDF.columnarInput.enabled": "false",
+    # As many rows as the network likes at once; Spark's own limit of bytes still holds.
+    f"{_ARROW}.maxRecordsPerBatch": "32768",
+}
+
+
+class FrameRun:
+    """One plan of this route on one session."""
+
+    def __init__(self, tables: SparkTables, plan: ScorePlan) -> None:
+        self._tables, self._plan = tables, plan
+
+    def measure(self) -> Work:
+        """How much it would touch."""
+        plan, tables = self._plan, self._tables
+        if plan.action == "merge":
+            check_keys(self._changes(), plan.keys, plan.source.ref.name)
+            counts = {row[ALIVE]: row["count"] for row in self._net_change().groupBy(ALIVE).count().collect()}
+            return Work(counts.get(True, 0), sum(counts.values()), None, None, None, None)
+        if plan.action == "append":
+            return Work(self._rows().count(), 0, None, None, None, None)
+        replaced = tables.count(plan.target, plan.scope) if plan.target else 0
+        return Work(tables.count(plan.source, plan.read), replaced, None, None, None, None)
+
+    def score(self, bundle: Bundle, options: ScoringOptions, lineage: Lineage) -> ScoreResult:
+        """Carry it out."""
+        plan, tables = self._plan, self._tables
+        # They need not travel with every row.
+        constants = {"model_id": F.lit(bundle.model_id), "scored_at": F.lit(options.scored_at)}
+        udf = score_udf(
+            bundle,
+            alert_budget=options.alert_budget,
+            explain=options.explain,
+            scored_at=options.scored_at,
+            samples=options.samples,
+            columns=[name for name in SCORE_COLUMNS if name not in constants],
+            spark=tables.session,
+        )
+        score = _Scored(plan, udf(*map(to_column, bundle.feature_names)), constants)
+        with tables.settings(_CHEAP_FUNCTION | _choose_dictionaries(plan.schema), yielding=True):
+            if plan.action == "merge":
+                self._merge(score, lineage)
+            else:
+                self._write(score.of(self._rows()), lineage)
+        version = self._find_version(lineage)
+        return ScoreResult(version, self._check_rows(version))
+
+    def _rows(self) -> DataFrame:
+        """The source rows to score."""
+        plan, tables = self._plan, self._tables
+        if plan.action != "append":
+            return tables.read(plan.source, plan.read)
+        frames = []
+        for piece in plan.pieces:
+            names = [path.rsplit("/", 1)[-1] for path in piece.paths]
+            frame = tables.frame(plan.source.ref, piece.version)
+            frames.append(frame.where(F.col("_metadata.file_name").isin(names)).select("*"))
+        rows = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), frames)
+        return rows.where(to_condition(plan.read, plan.source)) if plan.read else rows
+
+    def _changes(self) -> DataFrame:
+        return self._tables.feed(self._plan.source, self._plan.since or 0)
+
+    def _net_change(self) -> DataFrame:
+        plan = self._plan
+        matches = to_condition(plan.read, plan.source) if plan.read else None
+        return net_change(self._changes(), plan.keys, matches)
+
+    def _merge(self, score: _Scored, lineage: Lineage) -> None:
+        plan, tables = self._plan, self._tables
+        name = identifier(plan.target_ref)
+        there = plan.target.schema.names if plan.target else []
+        missing = [field for field in plan.schema if field.name not in there]
+        if missing:
+            tables.sql(add_columns_statement(name, missing))
+        changes = self._net_change()
+        dead = [F.lit(None).cast(field.dataType).alias(field.name) for field in score.fields]
+        rows = score.of(changes.where(ALIVE), F.lit(True).alias(ALIVE)).unionByName(
+            changes.where(~F.col(ALIVE)).select(*map(to_column, plan.carried), *dead, F.lit(False).alias(ALIVE))
+        )
+        columns = [name for name in plan.schema.names if name in (*plan.carried, *SCORE_SCHEMA.names)]
+        settings = {f"{_DELTA}.commitInfo.userMetadata": json.dumps(dict(lineage), sort_keys=True)}
+        settings |= {f"{_DELTA}.write.{key}": str(value) for key, value in self._transaction().items()}
+        with tables.settings(settings):
+            tables.sql(merge_statement(name, rows, plan.keys, columns))
+
+    def _transaction(self) -> dict[str, str | int]:
+        """Delta skips a write whose version, or a later one, was recorded before."""
+        transaction = self._plan.transaction
+        return {} if transaction is None else dict(zip(("txnAppId", "txnVersion"), transaction, strict=True))
+
+    def _write(self, scored: DataFrame, lineage: Lineage) -> None:
+        plan = self._plan
+        writer: DataFrameWriter = scored.write.format("delta").mode(
+            "append" if plan.action == "append" else "overwrite"
+        )
+        writer = writer.option("userMetadata", json.dumps(dict(lineage), sort_keys=True))
+        for key, value in self._transaction().items():
+            writer = writer.option(key, value)
+        if plan.source.partition_columns:
+            writer = writer.partitionBy(*plan.source.partition_columns)
+        if plan.scope:
+            writer = writer.option("partitionOverwriteMode", "static")
+            if plan.target:
+                writer = writer.option("replaceWhere", to_condition(plan.scope, plan.target))
+        elif plan.action == "replace" and plan.target and plan.target.schema != plan.schema:
+            writer = writer.option("overwriteSchema", "true")
+        if plan.target and (plan.scope or plan.action == "append"):
+            writer = writer.option("mergeSchema", "true")
+        if any(_ODD_IN_NAMES & set(name) for name in plan.schema.names):
+            writer = writer.option("delta.columnMapping.mode", "name")
+        if plan.target is None:
+            writer = writer.options(
+                **creation_properties(plan.schema, plan.source.partition_columns, SCORE_SCHEMA.names)
+            )
+        # Rows that were not scored and now are do not match the condition that they replace.
+        checked = "false" if plan.in_place else "true"
+        with self._tables.settings({f"{_DELTA}.replaceWhere.constraintCheck.enabled": checked}):
+            if plan.target_ref.in_catalog:
+                writer.saveAsTable(plan.target_ref.name)
+            else:
+                writer.save(to_path(plan.target_ref))
+
+    def _find_version(self, lineage: Lineage) -> int:
+        """The version of the commit that carries our run id."""
+        plan = self._plan
+        for entry in self._tables.history(plan.target_ref):
+            if entry.lineage and entry.lineage.get("run_id") == lineage["run_id"]:
+                if plan.in_place and entry.read_version != plan.source.version:
+                    self._restore(entry.version - 1)
+                    raise _overtaken(plan, "the source changed before the commit, which was undone")
+                return entry.version
+        raise _overtaken(plan, "another run, which scored the same changes")
+
+    def _check_rows(self, version: int) -> int:
+        plan, tables = self._plan, self._tables
+        after = TableState(plan.target_ref, version, "", plan.schema, plan.source.partition_columns)
+        if plan.action == "merge":
+            touched = self._changes().select(*map(to_column, plan.keys))
+            there = tables.read(after, None).join(touched, list(plan.keys), "left_semi")
+            rows, expected = there.count(), plan.work.rows
+        elif plan.in_place or (plan.action == "append" and plan.target):
+            before = replace(after, version=version - 1)
+            rows, expected = tables.count(after, None), tables.count(before, None)
+            expected += 0 if plan.in_place else plan.work.rows
+        else:
+            rows, expected = tables.count(after, plan.scope), plan.work.rows
+        if rows == expected:
+            return plan.work.rows
+        if plan.target:
+            self._restore(version - 1)
+        else:
+            tables.sql(f"DELETE FROM {identifier(plan.target_ref)}")  # noqa: S608  the name is quoted
+        raise DataError(
+            f"{expected:,} rows in {plan.target_ref.name}, as many as the source has",
+            f"{rows:,} rows",
+            "the target was restored; run it again, and report it if it comes back",
+        )
+
+    def _restore(self, version: int) -> None:
+        self._tables.sql(f"RESTORE TABLE {identifier(self._plan.target_ref)} TO VERSION AS OF {version}")
+
+
+class _Scored:
+    """Rows with their carried and score columns."""
+
+    def __init__(self, plan: ScorePlan, score: Column, constants: Mapping[str, Column]) -> None:
+        self._plan, self._score, self._constants = plan, score, constants
+        self.fields = from_arrow_schema(SCORE_SCHEMA).fields
+
+    def of(self, rows: DataFrame, *more: Column) -> DataFrame:
+        carried = [_carry(self._plan.schema.field(name)) for name in self._plan.carried]
+        names = map(to_column, self._plan.carried)
+        scored = rows.select(*carried, self._score.alias(_SCORES))
+        return scored.select(*names, *map(self._score_column, SCORE_SCHEMA), *more)
+
+    def _score_column(self, field: pa.Field) -> Column:
+        found = self._constants.get(field.name, F.col(f"{_SCORES}.{field.name}"))
+        return found.alias(field.name, metadata=_comment(field))
+
+
+def _choose_dictionaries(schema: pa.Schema) -> dict[str, str]:
+    """Parquet as route `files` writes it: dictionaries for text; for numbers they cost more than they save."""
+    return {_DICTIONARY: "false", **{f"{_DICTIONARY}#{leaf}": "true" for leaf in text_leaves(schema)}}
+
+
+def _overtaken(plan: ScorePlan, found: str) -> ConflictError:
+    return ConflictError(f"no other writer in this part of {plan.target_ref.name}", found, "run it again")
+
+
+def _carry(field: pa.Field) -> Column:
+    """A source column with its comment, and without the source table's own metadata: generation, identity, mapping."""
+    return to_column(field.name).alias(field.name, metadata=_comment(field))
+
+
+def _comment(field: pa.Field) -> Mapping[str, str]:
+    comment = (field.metadata or {}).get(b"comment")
+    return {"comment": comment.decode()} if comment else {}
