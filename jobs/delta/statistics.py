@@ -31,14 +31,24 @@ def choose_columns(schema: pa.Schema, always: Collection[str]) -> tuple[str, ...
 
 
 def creation_properties(
-    schema: pa.Schema, partition_columns: Collection[str], always: Collection[str]
+    schema: pa.Schema, partition_columns: Collection[str], always: Collection[str], floats: bool = True
 ) -> dict[str, str]:
     """Properties of a new scored table: readers skip files by `always`, which in a wide table lie beyond the columns
-    that Delta keeps statistics of."""
-    if len(schema) <= MAX_INDEXED_COLUMNS:
+    that Delta keeps statistics of.
+
+    Args:
+        schema: of the table.
+        partition_columns: need no statistics.
+        always: columns that keep them, wherever they stand.
+        floats: whether other floating-point columns keep them too. Files are rarely told apart by a measured number,
+            and Spark collects bounds row by row.
+    """
+    if floats and len(schema) <= MAX_INDEXED_COLUMNS:
         return {}
     plain = [name for name in choose_columns(schema, always) if re.fullmatch(r"\w+", name, re.ASCII)]
     kept = [name for name in plain if name not in partition_columns and _has_bounds(schema.field(name).type)]
+    if not floats:
+        kept = [name for name in kept if name in always or not pt.is_floating(schema.field(name).type)]
     return {"delta.dataSkippingStatsColumns": ",".join(kept)}
 
 

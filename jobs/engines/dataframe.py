@@ -5,12 +5,13 @@ counted once more."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+from pyarrow.types import is_primitive
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
@@ -33,12 +34,9 @@ _ODD_IN_NAMES = frozenset(" ,;{}()\n\t=")
 _DICTIONARY = "parquet.enable.dictionary"
 _DELTA = "spark.databricks.delta"
 _ARROW = "spark.sql.execution.arrow"
-_CHEAP_FUNCTION = {
-    # Columnar input pays where a source brings Arrow: from Parquet, rows would become columns twice.
-    f"{_ARROW}.pythonUDF.columnarInput.enabled": "false",
-    # As many rows as the network likes at once; Spark's own limit of bytes still holds.
-    f"{_ARROW}.maxRecordsPerBatch": "32768",
-}
+_BATCH_ROWS = 32_768
+_BATCH_BYTES = 64 * 2**20
+_NO_LIMIT = str(2**31 - 1)
 
 
 class FrameRun:
@@ -74,7 +72,8 @@ class FrameRun:
             spark=tables.session,
         )
         score = _Scored(plan, udf(*map(to_column, bundle.feature_names)), constants)
-        with tables.settings(_CHEAP_FUNCTION | _choose_dictionaries(plan.schema), yielding=True):
+        features = [plan.source.schema.field(name).type for name in bundle.feature_names]
+        with tables.settings(_choose_batches(features) | _choose_dictionaries(plan.schema), yielding=True):
             if plan.action == "merge":
                 self._merge(score, lineage)
             else:
@@ -148,7 +147,7 @@ class FrameRun:
             writer = writer.option("delta.columnMapping.mode", "name")
         if plan.target is None:
             writer = writer.options(
-                **creation_properties(plan.schema, plan.source.partition_columns, SCORE_SCHEMA.names)
+                **creation_properties(plan.schema, plan.source.partition_columns, SCORE_SCHEMA.names, floats=False)
             )
         # Rows that were not scored and now are do not match the condition that they replace.
         checked = "false" if plan.in_place else "true"
@@ -214,6 +213,18 @@ class _Scored:
     def _score_column(self, field: pa.Field) -> Column:
         found = self._constants.get(field.name, F.col(f"{_SCORES}.{field.name}"))
         return found.alias(field.name, metadata=_comment(field))
+
+
+def _choose_batches(features: Sequence[pa.DataType]) -> dict[str, str]:
+    """How features cross into Python: as many rows at once as the network likes, in 64 MB at most."""
+    # Columnar input pays where a source brings Arrow: from Parquet, rows would become columns twice.
+    settings = {f"{_ARROW}.pythonUDF.columnarInput.enabled": "false", f"{_ARROW}.maxRecordsPerBatch": str(_BATCH_ROWS)}
+    if any(not is_primitive(dtype) for dtype in features):
+        return settings
+    # Where all rows are of one size, Spark need not add up a batch's bytes after each row.
+    row_bytes = sum(dtype.bit_width for dtype in features) / 8
+    rows = min(_BATCH_ROWS, max(1, int(_BATCH_BYTES / row_bytes)))
+    return settings | {f"{_ARROW}.maxRecordsPerBatch": str(rows), f"{_ARROW}.maxBytesPerBatch": _NO_LIMIT}
 
 
 def _choose_dictionaries(schema: pa.Schema) -> dict[str, str]:

@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="*", default=[*CASES, "curve"], choices=[*CASES, "curve"])
     parser.add_argument("--ways", nargs="*", default=None, help="words that the ways' names hold")
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of rows")
+    parser.add_argument("--repeat", type=int, default=1, help="times, of which the middle one counts")
     parser.add_argument("--one", nargs=3, metavar=("WAY", "CASE", "ROWS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -39,21 +40,24 @@ def main() -> None:
         if name == "curve":
             print_curve(console, [int(rows * arguments.scale) for rows in CURVE])
         else:
-            print_case(console, Case(name, int(CASES[name] * arguments.scale)), arguments.ways)
+            case = Case(name, int(CASES[name] * arguments.scale))
+            print_case(console, case, arguments.ways, arguments.repeat)
 
 
-def print_case(console: Console, case: Case, words: Sequence[str] | None) -> None:
+def print_case(console: Console, case: Case, words: Sequence[str] | None, repeat: int) -> None:
     make_case(case)
     console.print(f"\n{case.name}: {case.rows:,} rows in {count_files(case)} files\n")
     console.print("| way | CPU s | wall s | CPU, of Spark's copy |\n| --- | --- | --- | --- |")
     chosen = [way for way in WAYS if words is None or way == COPY or any(word in way for word in words)]
-    costs = {}
-    for way in chosen:
-        if way in PEERS and case.name == "flights":
-            continue
-        costs[way] = run_apart(way, case)
-        ratio = f"{costs[way].cpu_s / costs[COPY].cpu_s:.2f}" if COPY in costs else ""
-        console.print(f"| {way} | {costs[way].cpu_s:.1f} | {costs[way].wall_s:.1f} | {ratio} |")
+    chosen = [way for way in chosen if not (way in PEERS and case.name == "flights")]
+    runs: dict[str, list[Cost]] = {way: [] for way in chosen}
+    # In turns, so that a busy minute of the machine falls on all of them.
+    for _ in range(repeat):
+        for way in chosen:
+            runs[way].append(run_apart(way, case))
+    costs = {way: sorted(runs[way], key=lambda cost: cost.cpu_s)[repeat // 2] for way in chosen}
+    for way, cost in costs.items():
+        console.print(f"| {way} | {cost.cpu_s:.1f} | {cost.wall_s:.1f} | {cost.cpu_s / costs[COPY].cpu_s:.2f} |")
 
 
 def print_curve(console: Console, rows: Sequence[int]) -> None:
