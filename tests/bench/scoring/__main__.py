@@ -15,16 +15,18 @@ from rich.console import Console
 
 from tests.bench.scoring.data import Case, count_files, make_case
 from tests.bench.scoring.measure import Cost
-from tests.bench.scoring.ways import PEERS, WAYS, run_way
+from tests.bench.scoring.ways import EXECUTORS, PEERS, ROUTES, WAYS, name_growth, run_way
 
 CASES = {"numbers": 2_000_000, "flights": 3_367_760, "wide": 500_000}
 CURVE = (1_000_000, 2_000_000, 4_000_000, 16_000_000)
+GROWN_ROWS = 4_000_000
 COPY = "Spark copies, constants added"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", nargs="*", default=[*CASES, "curve"], choices=[*CASES, "curve"])
+    kinds = (*CASES, "curve", "executors")
+    parser.add_argument("--cases", nargs="*", default=kinds, choices=kinds)
     parser.add_argument("--ways", nargs="*", default=None, help="words that the ways' names hold")
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of rows")
     parser.add_argument("--repeat", type=int, default=1, help="times, of which the middle one counts")
@@ -39,6 +41,8 @@ def main() -> None:
     for name in arguments.cases:
         if name == "curve":
             print_curve(console, [int(rows * arguments.scale) for rows in CURVE])
+        elif name == "executors":
+            print_growth(console, Case("numbers", int(GROWN_ROWS * arguments.scale)))
         else:
             case = Case(name, int(CASES[name] * arguments.scale))
             print_case(console, case, arguments.ways, arguments.repeat)
@@ -67,6 +71,16 @@ def print_curve(console: Console, rows: Sequence[int]) -> None:
         make_case(case)
         cost = run_apart("Sandtimer, local engine", case)
         console.print(f"| {count:,} | {cost.cpu_s:.1f} | {cost.cpu_s / count * 1e6:.2f} | {cost.peak_gb:.2f} |")
+
+
+def print_growth(console: Console, case: Case) -> None:
+    make_case(case)
+    console.print(f"\n{case.name}: {case.rows:,} rows in {count_files(case)} files\n")
+    console.print("| route | executors | CPU s | wall s |\n| --- | --- | --- | --- |")
+    for route in ROUTES:
+        for executors in EXECUTORS:
+            cost = run_apart(name_growth(route, executors), case)
+            console.print(f"| {route} | {executors} | {cost.cpu_s:.1f} | {cost.wall_s:.1f} |")
 
 
 def run_apart(way: str, case: Case) -> Cost:

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ WIDTHS = (128, 64, 16, 64, 128)
 LATENT = 16
 
 
-def run_sandtimer(case: Case, target: Path, **settings: str) -> Cost:
+def run_sandtimer(case: Case, target: Path, executors: int = 0, **settings: str) -> Cost:
+    """Our command; with executors, each of one core, on a cluster of theirs."""
     made = {
         "source": {"table": case.source, "key": ["id"] if case.name != "flights" else []},
         "extract": {"path": str(case.folder / "extract")},
@@ -39,7 +41,7 @@ def run_sandtimer(case: Case, target: Path, **settings: str) -> Cost:
     }
     config = Config.model_validate(made)
     if config.score.engine == "spark":
-        start_spark(case)
+        start_spark(case, executors)
     engine = build_engine(config)
     with measure() as cost:
         score(config, engine, build_reporter("json"), full=True)
@@ -54,10 +56,14 @@ def run_spark(case: Case, target: Path, add: Callable[[Any, list[str]], Any]) ->
     return cost
 
 
-def start_spark(case: Case) -> Any:
+def start_spark(case: Case, executors: int = 0) -> Any:
     """The table in a session that has read it once: starting Spark is not what is compared."""
     # Spark's own writer needs more than its default of 1 GB for 240 columns.
-    config = SparkConfig(conf={"spark.driver.memory": "4g"})
+    conf: dict[str, str | int | float | bool] = {"spark.driver.memory": "4g"}
+    if executors:
+        conf |= {"spark.executor.memory": "2g", "spark.scheduler.minRegisteredResourcesRatio": 1.0}
+    master = f"local-cluster[{executors},1,2048]" if executors else None
+    config = SparkConfig(master=master, conf=conf)
     frame = build_session(config, "bench", {}).read.format("delta").load(case.source)
     frame.limit(10).count()
     return frame
@@ -216,6 +222,20 @@ WAYS: dict[str, Callable[[Case, Path], Cost]] = {
     "PyOD isolation forest in a pandas_udf": lambda case, target: run_spark(case, target, add_isolation_forest),
 }
 PEERS = tuple(WAYS)[-4:]
+EXECUTORS = (1, 2)
+ROUTES = ("files", "dataframe")
+
+
+def name_growth(route: str, executors: int) -> str:
+    """The way of one route on so many executors."""
+    return f"Sandtimer on Spark, route {route}, executors: {executors}"
+
+
+GROWTH: dict[str, Callable[[Case, Path], Cost]] = {
+    name_growth(route, executors): partial(run_sandtimer, engine="spark", route=route, executors=executors)
+    for route in ROUTES
+    for executors in EXECUTORS
+}
 
 
 def run_way(name: str, case: Case) -> Cost:
@@ -223,6 +243,6 @@ def run_way(name: str, case: Case) -> Cost:
     target = case.folder / "target"
     shutil.rmtree(target, ignore_errors=True)
     try:
-        return WAYS[name](case, target)
+        return (WAYS | GROWTH)[name](case, target)
     finally:
         shutil.rmtree(target, ignore_errors=True)
