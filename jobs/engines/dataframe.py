@@ -34,6 +34,8 @@ _ODD_IN_NAMES = frozenset(" ,;{}()\n\t=")
 _DICTIONARY = "parquet.enable.dictionary"
 _DELTA = "spark.databricks.delta"
 _ARROW = "spark.sql.execution.arrow"
+# The score columns that queries filter by.
+_FILTERED = ("anomaly_score", "anomaly_p_value", "scored_at")
 _BATCH_ROWS = 32_768
 _BATCH_BYTES = 64 * 2**20
 _NO_LIMIT = str(2**31 - 1)
@@ -147,7 +149,7 @@ class FrameRun:
             writer = writer.option("delta.columnMapping.mode", "name")
         if plan.target is None:
             writer = writer.options(
-                **creation_properties(plan.schema, plan.source.partition_columns, SCORE_SCHEMA.names, floats=False)
+                **creation_properties(_choose_bounded(plan), plan.source.partition_columns, _FILTERED, floats=False)
             )
         # Rows that were not scored and now are do not match the condition that they replace.
         checked = "false" if plan.in_place else "true"
@@ -213,6 +215,11 @@ class _Scored:
     def _score_column(self, field: pa.Field) -> Column:
         found = self._constants.get(field.name, F.col(f"{_SCORES}.{field.name}"))
         return found.alias(field.name, metadata=_comment(field))
+
+
+def _choose_bounded(plan: ScorePlan) -> pa.Schema:
+    """The columns to keep statistics of, as far as they are no measured numbers."""
+    return pa.schema([field for field in plan.schema if field.name in (*plan.carried, *_FILTERED)])
 
 
 def _choose_batches(features: Sequence[pa.DataType]) -> dict[str, str]:
