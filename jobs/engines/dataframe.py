@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from pyarrow.types import is_primitive
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.types import from_arrow_schema
 
 from jobs.delta.files import text_leaves
 from jobs.delta.statistics import creation_properties
@@ -21,7 +20,7 @@ from jobs.engines.base import Lineage, ScorePlan, ScoreResult, ScoringOptions, T
 from jobs.engines.spark_merge import ALIVE, add_columns_statement, check_keys, merge_statement, net_change
 from jobs.engines.spark_tables import SparkTables, identifier, to_column, to_condition, to_path
 from jobs.errors import ConflictError
-from jobs.spark import score_udf
+from jobs.spark import score_type, score_udf
 from vae_model import SCORE_COLUMNS, SCORE_SCHEMA, Bundle
 from vae_model.errors import DataError
 
@@ -204,7 +203,7 @@ class _Scored:
 
     def __init__(self, plan: ScorePlan, score: Column, constants: Mapping[str, Column]) -> None:
         self._plan, self._score, self._constants = plan, score, constants
-        self.fields = from_arrow_schema(SCORE_SCHEMA).fields
+        self.fields = score_type().fields
 
     def of(self, rows: DataFrame, *more: Column) -> DataFrame:
         carried = [_carry(self._plan.schema.field(name)) for name in self._plan.carried]
