@@ -12,6 +12,7 @@ from functools import cached_property
 
 import pyarrow as pa
 
+from jobs.memory import keep_freed_memory
 from vae_model.bundle import Bundle
 from vae_model.errors import DataError
 from vae_model.schema import SCORE_COLUMNS
@@ -47,6 +48,7 @@ class RemoteScorer:
         if self.spec not in _SCORERS:
             while len(_SCORERS) >= MAX_SCORERS:
                 _SCORERS.pop(next(iter(_SCORERS)))
+            keep_freed_memory()
             spec = self.spec
             bundle = Bundle.from_bytes(self.read_bundle())
             _SCORERS[spec] = Scorer(bundle, spec.alert_budget, spec.explain, spec.scored_at, spec.samples)

@@ -12,12 +12,13 @@ from vae_model.bundle import Bundle
 from vae_model.encoders import CategoryEncoder, Encoder
 from vae_model.errors import DataError
 from vae_model.explaining import Explainer, decode_column, decode_rows, to_words
-from vae_model.forward import BLOCK_ROWS, split_blocks
 from vae_model.likelihood import Outputs
 from vae_model.scales import Floats
 from vae_model.scorer import Explain, Scorer, build_forward, score_batches, score_rows
 
 CHUNK_ROWS = 65_536
+# Drawn at once: part of what a seed means.
+DRAWN_ROWS = 1_216
 
 
 def score(
@@ -81,7 +82,7 @@ def reconstruct(table: pa.Table, bundle: Bundle) -> pa.Table:
     forward = build_forward(bundle)
     columns: list[list[object]] = [[] for _ in bundle.features]
     for batch in table.to_batches(CHUNK_ROWS):
-        for block in split_blocks(bundle.encoder.encode(batch)):
+        for block in forward.split(bundle.encoder.encode(batch)):
             outputs = decode_rows(bundle, forward, block)
             for k in range(len(columns)):
                 columns[k] += decode_column(bundle, outputs, k)
@@ -121,14 +122,14 @@ def generate(n: int, bundle: Bundle, seed: int = 0) -> pa.Table:
     rng = np.random.default_rng(seed)
     forward, layout = build_forward(bundle), bundle.encoder.layout
     columns: list[list[object]] = [[] for _ in bundle.features]
-    for start in range(0, n, BLOCK_ROWS):
-        z = rng.standard_normal((bundle.shape.latent, BLOCK_ROWS), dtype=np.float32)
-        outputs = forward.decode(start // BLOCK_ROWS % bundle.shape.members, z)
+    for start in range(0, n, DRAWN_ROWS):
+        z = rng.standard_normal((bundle.shape.latent, DRAWN_ROWS), dtype=np.float32)
+        outputs = forward.decode(start // DRAWN_ROWS % bundle.shape.members, z)
         for k, encoder in enumerate(bundle.encoder.encoders):
             values = _draw_column(encoder, k, outputs, bundle, rng)
             if k in layout.nullable:
                 share = 1.0 / (1.0 + np.exp(-outputs.nulls[layout.nullable.index(k)].astype(np.float64)))
-                values = [None if u < p else v for u, p, v in zip(rng.random(BLOCK_ROWS), share, values, strict=True)]
+                values = [None if u < p else v for u, p, v in zip(rng.random(DRAWN_ROWS), share, values, strict=True)]
             columns[k] += values[: n - start]
     return pa.table({name: pa.array(v) for name, v in zip(bundle.feature_names, columns, strict=True)})
 

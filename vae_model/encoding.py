@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,8 @@ from vae_model.encoders import (
 )
 from vae_model.scales import Bools, Codes, Floats, to_array
 from vae_model.times import ClockEncoder, TimeEncoder
+
+Rows: TypeAlias = slice | npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,13 @@ class Layout:
     def level_starts(self) -> tuple[int, ...]:
         """First logit of each category within all category logits; one more entry closes the last."""
         return tuple(np.cumsum((0, *self.levels)).tolist())
+
+
+def choose_rows(numbers: Sequence[int] | npt.NDArray[np.intp]) -> Rows:
+    """An index for a matrix's rows with these numbers: a slice, which copies nothing, where they follow each other."""
+    found = np.asarray(numbers, np.intp)
+    one_by_one = len(found) > 0 and bool((np.diff(found) == 1).all())
+    return slice(int(found[0]), int(found[-1]) + 1) if one_by_one else found
 
 
 @dataclass

@@ -22,7 +22,7 @@ from vae_model.arrays import to_arrow, to_arrow_text
 from vae_model.bundle import Bundle
 from vae_model.encoders import CategoryEncoder
 from vae_model.encoding import Encoded
-from vae_model.forward import BLOCK_ROWS, Forward, split_blocks, sum_columns
+from vae_model.forward import Forward, sum_columns
 from vae_model.likelihood import Outputs
 from vae_model.scales import Doubles, Floats
 from vae_model.schema import REASON
@@ -31,7 +31,7 @@ TOP = 3
 MIN_SHARE = 0.05
 MAX_TEXT = 200
 # Rows that are scored at once while a column of each is hidden.
-HIDDEN_ROWS = 24 * BLOCK_ROWS
+HIDDEN_ROWS = 30_000
 Indices = npt.NDArray[np.intp]
 
 
@@ -59,13 +59,12 @@ class Explainer:
         return np.asarray(surprise / np.maximum(sum_columns(surprise), 1e-9), dtype=np.float32)
 
     def _score(self, encoded: Encoded) -> Floats:
-        terms = [self.forward.score(block).terms for block in split_blocks(encoded)]
-        return np.concatenate(terms, axis=1)
+        return np.concatenate([self.forward.terms(block) for block in self.forward.split(encoded)], axis=1)
 
     def _gain_of_repairs(self, encoded: Encoded) -> Floats:
         """[K, n] nats by which the second view's terms fall, in sum, once a column holds what its peers expect."""
         columns, gains = len(self.baseline), []
-        for rows in split_blocks(encoded):
+        for rows in self.forward.split(encoded):
             expected = ask_peers(self.forward, rows)
             # All columns' copies in one pass: alerts are few, and a few rows cost as much as a panel.
             repaired = take_rows(rows, np.tile(np.arange(rows.rows), columns))
@@ -76,7 +75,7 @@ class Explainer:
         return np.concatenate(gains, axis=1).astype(np.float32)
 
     def _peer_nll(self, encoded: Encoded) -> Doubles:
-        terms = [sum_columns(self.forward.peer_terms(block).mean(axis=0)) for block in split_blocks(encoded)]
+        terms = [sum_columns(self.forward.peer_terms(block).mean(axis=0)) for block in self.forward.split(encoded)]
         return np.concatenate(terms)
 
     def top_columns(self, batch: pa.RecordBatch, encoded: Encoded, terms: Floats, rows: Indices) -> pa.Array:
@@ -123,8 +122,9 @@ class Explainer:
             columns: [n] column of each cell.
         """
         words: list[str] = [""] * len(rows)
-        for start in range(0, len(rows), BLOCK_ROWS):
-            cells = slice(start, start + BLOCK_ROWS)
+        step = self.forward.block_rows
+        for start in range(0, len(rows), step):
+            cells = slice(start, start + step)
             block = hide_columns(self.bundle, encoded, rows[cells], columns[cells])
             second = self.bundle.shape.peers > 0
             outputs = ask_peers(self.forward, block) if second else decode_rows(self.bundle, self.forward, block)

@@ -23,7 +23,7 @@ from vae_model.columns import plan_columns
 from vae_model.encoding import Encoded, TableEncoder, concat_encoded, fit_encoder
 from vae_model.errors import DataError
 from vae_model.explaining import take_rows
-from vae_model.forward import BlockScores, split_blocks
+from vae_model.forward import BlockScores
 from vae_model.likelihood import unbound_log_sigma
 from vae_model.network import Network
 from vae_model.options import ColumnOptions, ModelOptions, TrainOptions
@@ -177,11 +177,10 @@ def _draw_latents(shape: Shape, recipe: Recipe) -> npt.NDArray[np.float32]:
 def _calibrate(bundle: Bundle, held_out: Encoded) -> Bundle:
     """Scores of held-out rows fix each column's and each member's scale, each column's usual term, and the p-values."""
     forward = build_forward(bundle)
-    blocks = [forward.score(block) for block in split_blocks(held_out)]
+    blocks = [forward.score(block) for block in forward.split(held_out)]
     ranking = bundle.shape.ranking
-    terms = np.concatenate([b.member_terms for b in blocks], axis=2)  # [M, K, n]
-    peers = np.concatenate([b.peer_terms for b in blocks], axis=2)  # [M, K or 0, n]
-    ranked = np.concatenate([terms, peers], axis=1)
+    ranked = np.concatenate([b.ranked for b in blocks], axis=2)  # [M, K or 2 * K, n]
+    terms = ranked[:, : bundle.encoder.layout.columns]
     squares = np.concatenate([b.member_squares for b in blocks], axis=2)
     scales = [fit_scales(ranking, t, s) for t, s in zip(ranked, squares, strict=True)]
     ranks = np.stack([rank_rows(ranking, t, s, *c) for t, s, c in zip(ranked, squares, scales, strict=True)])
@@ -206,7 +205,9 @@ def _with_residual_sigma(bundle: Bundle, held_out: Encoded) -> Bundle:
     forward, n = build_forward(bundle), min(held_out.rows, JUDGED_ROWS)
     changed = {k: bundle.tensors[k].copy() for k in ("head.weight", "head.bias", "shortcut_out") if k in bundle.tensors}
     for m in range(shape.members):
-        means = [forward.decode(m, forward.encode(m, block)[0]).mean for block in split_blocks(held_out.take(slice(n)))]
+        means = [
+            forward.decode(m, forward.encode(m, block)[0]).mean for block in forward.split(held_out.take(slice(n)))
+        ]
         residual = held_out.x[:p, :n] - np.concatenate(means, axis=1)
         log_sigma = 0.5 * np.log(np.maximum(np.square(residual.astype(np.float64)).mean(axis=1), 1e-12))
         for tensor in changed.values():

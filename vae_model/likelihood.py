@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vae_model.encoding import Encoded, Layout
+from vae_model.encoding import Encoded, Layout, choose_rows
 from vae_model.rules import Shape
 from vae_model.scales import Doubles, Floats
 
@@ -52,6 +52,7 @@ class Likelihood:
         self._layout, self._absent_nll = layout, absent_nll
         self._low = np.float32(shape.log_sigma_min)
         self._width = np.float32(shape.log_sigma_max - shape.log_sigma_min)
+        self._with_numbers = choose_rows(layout.continuous_columns)
         self._never_absent = np.setdiff1d(np.arange(layout.columns), layout.nullable)
 
     def split(self, out: Floats) -> Outputs:
@@ -63,11 +64,9 @@ class Likelihood:
         logits = [rest[b + n + i : b + n + j] for i, j in itertools.pairwise(layout.level_starts)]
         return Outputs(mean, log_sigma, rest[:b], rest[b : b + n], logits)
 
-    def add_terms(self, outputs: Outputs, block: Encoded, terms: Floats, squares: Floats | None = None) -> None:
-        """Add each column's negative log-likelihood and (unless None) squared difference to [K, B]."""
+    def judge(self, outputs: Outputs, block: Encoded, nll: Floats, square: Floats | None = None) -> None:
+        """Write each column's negative log-likelihood and (unless None) squared difference, [K, B]."""
         layout = self._layout
-        nll = np.zeros_like(terms)
-        square = None if squares is None else np.zeros_like(terms)
         self._judge_numbers(outputs, block, nll, square)
         for i, k in enumerate(layout.booleans):
             nll[k] = _softplus(-block.x[len(layout.continuous) + i] * outputs.booleans[i])
@@ -77,22 +76,22 @@ class Likelihood:
             for k in (*layout.booleans, *layout.categories):
                 square[k] = _miss(nll[k])
         self._judge_absence(outputs, block, nll, square)
-        terms += nll
-        if squares is not None and square is not None:
-            squares += square
 
     def _judge_numbers(self, outputs: Outputs, block: Encoded, nll: Floats, square: Floats | None) -> None:
-        columns = self._layout.continuous_columns
-        if not len(columns):
+        if not len(outputs.mean):
             return
         error = block.x[: len(outputs.mean)] - outputs.mean
+        spare = np.multiply(error, error)
         if square is not None:
-            square[columns] = self._per_column(error * error)
-        error *= np.exp(-outputs.log_sigma)
+            square[self._with_numbers] = self._per_column(spare)
+        np.negative(outputs.log_sigma, out=spare)
+        np.exp(spare, out=spare)
+        error *= spare
         error *= error
         error *= 0.5
-        error += outputs.log_sigma + HALF_LOG_2PI
-        nll[columns] = self._per_column(error)
+        np.add(outputs.log_sigma, HALF_LOG_2PI, out=spare)
+        error += spare
+        nll[self._with_numbers] = self._per_column(error)
 
     def _judge_absence(self, outputs: Outputs, block: Encoded, nll: Floats, square: Floats | None) -> None:
         """Where there is no value, that is judged in its stead; where there may be none, that there is one as well."""

@@ -16,7 +16,7 @@ from vae_model.bundle import Bundle
 from vae_model.encoding import Encoded
 from vae_model.errors import DataError
 from vae_model.explaining import Explainer
-from vae_model.forward import BLOCK_ROWS, BlockScores, Forward, split_blocks, sum_columns
+from vae_model.forward import BlockScores, Forward, sum_columns
 from vae_model.ranking import rank_rows
 from vae_model.scales import Bools, Doubles, Floats
 from vae_model.schema import SCORE_COLUMNS, SCORE_SCHEMA
@@ -122,9 +122,9 @@ def score_rows(bundle: Bundle, forward: Forward, encoded: Encoded) -> RowScores:
         np.empty((k, n), np.float32), np.empty(n), np.empty(n), np.empty(n), np.empty((n, latent), np.float32),
         np.empty((n, latent), np.float32),
     )  # fmt: skip
-    for i, block in enumerate(split_blocks(encoded)):
-        start = i * BLOCK_ROWS
-        stop = min(n, start + BLOCK_ROWS)
+    stop = 0
+    for block in forward.split(encoded):
+        start, stop = stop, stop + block.rows
         scores = forward.score(block)
         error = np.sqrt(sum_columns(scores.squares) / k)
         statistic = combine(bundle, scores)
@@ -145,7 +145,7 @@ def combine(bundle: Bundle, scores: BlockScores) -> Doubles:
     for m in range(bundle.shape.members):
         ranks = rank_rows(
             ranking,
-            np.concatenate([scores.member_terms[m], scores.peer_terms[m]]),
+            scores.ranked[m],
             scores.member_squares[m],
             tensors["rank_center"][m],
             tensors["rank_scale"][m],

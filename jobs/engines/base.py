@@ -13,6 +13,7 @@ from jobs.config import EngineName
 from jobs.delta.changes import Piece
 from jobs.delta.storage import TableRef
 from jobs.events import Advance
+from jobs.memory import keep_freed_memory
 from jobs.predicate import Predicate
 from jobs.sampling import Sample
 from vae_model import Bundle, Scorer
@@ -130,6 +131,7 @@ class ScoringOptions:
 
     def build(self, bundle: Bundle) -> Scorer:
         """The scorer of one bundle."""
+        keep_freed_memory()
         return Scorer(
             bundle,
             alert_budget=self.alert_budget,

@@ -7,11 +7,13 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import vae_model as vm
 from vae_model.columns import plan_columns
-from vae_model.encoding import fit_encoder
-from vae_model.forward import Forward, split_blocks
+from vae_model.encoding import choose_rows, fit_encoder
+from vae_model.forward import Forward, sum_columns
 from vae_model.network import Network
+from vae_model.products import KEPT
 from vae_model.rows import RowStore
 from vae_model.rules import Shape
+from vae_model.scorer import build_forward, score_rows
 from vae_model.training import export_weights, take_batch
 
 
@@ -37,8 +39,9 @@ def test_numpy_equals_torch(table, kind, norm, peers):
     encoded = encoder.encode(table.to_batches()[0])
     draws = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32)
     zeros = np.zeros(layout.columns, np.float32)
-    (block,) = split_blocks(encoded)
-    scores = Forward(layout, shape, export_weights(network), draws, zeros).score(block)
+    forward = Forward(layout, shape, export_weights(network), draws, zeros)
+    (block,) = forward.split(encoded)
+    scores = forward.score(block)
 
     store = RowStore(layout)
     store.append(encoded)
@@ -71,3 +74,36 @@ def test_scores_do_not_depend_on_the_threads_of_numpy(table, bundle, threads):
     assert threads in there, "the caller's own setting is back"
     for name in ("anomaly_score", "reconstruction_nll", "latent_mu"):
         assert found[name].equals(expected[name]), name
+
+
+def test_the_size_of_blocks_changes_no_bit(table, bundle):
+    encoded = bundle.encoder.encode(table.to_batches()[0])
+    forward = build_forward(bundle)
+    expected = score_rows(bundle, forward, encoded)
+    forward.block_rows = KEPT
+    found = score_rows(bundle, forward, encoded)
+    for name in ("terms", "log10_p", "error", "nll", "mu", "sigma"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
+
+
+def test_terms_alone_are_those_of_the_scores(table, bundle):
+    forward = build_forward(bundle, samples=4)
+    block = forward.split(bundle.encoder.encode(table.to_batches()[0]))[0]
+    np.testing.assert_array_equal(forward.terms(block), forward.score(block).terms)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 304, 1_000])
+def test_a_sum_of_columns_does_not_depend_on_how_many_rows_there_are(rows):
+    # Numbers of such different sizes that every order of summing gives another result.
+    values = np.exp(np.random.default_rng(0).normal(0, 15, (200, rows))).astype(np.float32)
+    expected = [sum(map(float, column)) for column in values.T]
+    np.testing.assert_array_equal(sum_columns(values), expected)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "whole"), [([2, 3, 4], True), ([7], True), ([], False), ([0, 1, 1, 3], False), ([0, 2], False)]
+)
+def test_rows_are_a_slice_only_where_they_follow_each_other(numbers, whole):
+    index = choose_rows(numbers)
+    assert isinstance(index, slice) == whole
+    np.testing.assert_array_equal(np.arange(10)[index], numbers)
