@@ -6,6 +6,7 @@ The others score with a network of the same sizes and return one double for each
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,8 +22,17 @@ import pyarrow.parquet as pq
 from jobs.config import Config, SparkConfig
 from jobs.engines import build_engine
 from jobs.events import build_reporter
+from jobs.jars import delta_package, find_jars, resolve_packages
+from jobs.java import ensure_java_home
 from jobs.score import score
-from jobs.spark_session import build_session
+from jobs.spark_session import (
+    DELTA_CATALOG,
+    DELTA_EXTENSION,
+    EXTENSIONS,
+    SESSION_CATALOG,
+    build_session,
+    jars_folder,
+)
 from tests.bench.scoring.data import Case
 from tests.bench.scoring.measure import Cost, measure
 from vae_model import SCORE_SCHEMA, load
@@ -67,6 +77,22 @@ def start_spark(case: Case, executors: int = 0) -> Any:
     frame = build_session(config, "bench", {}).read.format("delta").load(case.source)
     frame.limit(10).count()
     return frame
+
+
+def copy_plainly(case: Case, target: Path) -> Cost:
+    """The copy in a session with Delta's own settings and Spark's defaults, as one would start it by hand."""
+    from pyspark.sql import SparkSession
+
+    os.environ["JAVA_HOME"] = str(ensure_java_home())
+    folder = jars_folder(SparkConfig())
+    jars = find_jars(folder) if folder else resolve_packages([delta_package()])
+    settings = {"spark.jars": ",".join(map(str, jars)), EXTENSIONS: DELTA_EXTENSION, SESSION_CATALOG: DELTA_CATALOG}
+    builder = SparkSession.builder.master("local[*]").config(map={**settings, "spark.driver.memory": "4g"})
+    frame = builder.getOrCreate().read.format("delta").load(case.source)
+    frame.limit(10).count()
+    with measure() as cost:
+        add_constants(frame, []).write.format("delta").save(str(target))
+    return cost
 
 
 def read_away(case: Case, _: Path) -> Cost:
@@ -210,6 +236,7 @@ def _constants(rows: int) -> Iterator[pa.Array]:
 WAYS: dict[str, Callable[[Case, Path], Cost]] = {
     "Spark reads and throws away": read_away,
     "Spark copies, constants added": lambda case, target: run_spark(case, target, add_constants),
+    "Spark copies, in a session without our settings": copy_plainly,
     "pyarrow copies, constants added": copy_with_pyarrow,
     "Sandtimer, local engine": run_sandtimer,
     "Sandtimer on Spark, route files": lambda case, target: run_sandtimer(case, target, engine="spark", route="files"),
