@@ -116,7 +116,7 @@ class FrameRun:
             changes.where(~F.col(ALIVE)).select(*map(to_column, plan.carried), *dead, F.lit(False).alias(ALIVE))
         )
         columns = [name for name in plan.schema.names if name in (*plan.carried, *SCORE_SCHEMA.names)]
-        settings = {f"{_DELTA}.commitInfo.userMetadata": json.dumps(dict(lineage), sort_keys=True)}
+        settings = {f"{_DELTA}.commitInfo.userMetadata": _to_text(lineage)}
         settings |= {f"{_DELTA}.write.{key}": str(value) for key, value in self._transaction().items()}
         with tables.settings(settings):
             tables.sql(merge_statement(name, rows, plan.keys, columns))
@@ -131,7 +131,7 @@ class FrameRun:
         writer: DataFrameWriter = scored.write.format("delta").mode(
             "append" if plan.action == "append" else "overwrite"
         )
-        writer = writer.option("userMetadata", json.dumps(dict(lineage), sort_keys=True))
+        writer = writer.option("userMetadata", _to_text(lineage))
         for key, value in self._transaction().items():
             writer = writer.option(key, value)
         if plan.source.partition_columns:
@@ -236,6 +236,10 @@ def _choose_batches(features: Sequence[pa.DataType]) -> dict[str, str]:
 def _choose_dictionaries(schema: pa.Schema) -> dict[str, str]:
     """Parquet as route `files` writes it: dictionaries for text; for numbers they cost more than they save."""
     return {_DICTIONARY: "false", **{f"{_DICTIONARY}#{leaf}": "true" for leaf in text_leaves(schema)}}
+
+
+def _to_text(lineage: Lineage) -> str:
+    return json.dumps(dict(lineage), sort_keys=True)
 
 
 def _overtaken(plan: ScorePlan, found: str) -> ConflictError:

@@ -8,7 +8,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 
 from jobs.delta.storage import TableRef
-from jobs.errors import ConflictError, DataError, InterferenceError, SandtimerError
+from jobs.errors import ConflictError, DataError, InterferenceError, SandtimerError, SetupError
 from jobs.s3 import is_s3
 
 FAILURES = (PySparkException, Py4JJavaError)
@@ -43,7 +43,13 @@ def explain_failure(error: BaseException, ref: TableRef) -> SandtimerError:
             "none there",
             "check the path, or write the table first (`sandtimer demo` makes one)",
         )
-    reason = _shorten(text)
+    reason = _find_raised(text) or _shorten(text)
+    if reason.startswith("ModuleNotFoundError"):
+        return SetupError(
+            "a Python on the executors with all that the scorer needs",
+            reason,
+            "set PYSPARK_PYTHON (or spark.pyspark.python) to one with numpy and pyarrow; `sandtimer doctor` looks",
+        )
     if is_s3(ref.name) and any(mark in text for mark in _ACCESS):
         return DataError(f"access to {ref.name}", reason, "check path, endpoint and credentials")
     if any(mark in text for mark in _CONFLICT):
@@ -53,6 +59,13 @@ def explain_failure(error: BaseException, ref: TableRef) -> SandtimerError:
     if any(mark in text for mark in _DATA):
         return DataError(f"Spark to accept {ref.name}", reason, "correct the table or the condition")
     return InterferenceError(f"Spark to finish its work on {ref.name}", reason, "see Spark's log, then run it again")
+
+
+def _find_raised(text: str) -> str:
+    """The error at the end of a Python worker's traceback; empty without one."""
+    trace = text.partition("Traceback (most recent call last):")[2]
+    raised = [line for line in trace.splitlines() if line and not line[0].isspace()]
+    return raised[0].strip()[:300] if raised else ""
 
 
 def _shorten(text: str) -> str:
