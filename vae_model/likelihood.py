@@ -81,10 +81,9 @@ class Likelihood:
         if not len(outputs.mean):
             return
         error = block.x[: len(outputs.mean)] - outputs.mean
-        spare = np.multiply(error, error)
         if square is not None:
-            square[self._with_numbers] = self._per_column(spare)
-        np.negative(outputs.log_sigma, out=spare)
+            square[self._with_numbers] = self._per_column(error * error)
+        spare = np.negative(outputs.log_sigma)
         np.exp(spare, out=spare)
         error *= spare
         error *= error

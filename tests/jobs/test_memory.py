@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such switch")
+
 PAGES = """
 import resource
 import numpy as np
@@ -30,12 +32,10 @@ def count_pages(**variables: str) -> int:
     return int(done.stdout)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such switch")
 def test_freed_memory_is_used_again():
     assert count_pages() < 500
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such switch")
 def test_what_the_environment_says_of_malloc_stays():
     # Fifty times 6 MB, in pages of 4 KB, or fewer large ones.
     assert count_pages(MALLOC_MMAP_THRESHOLD_="1000000") > 100 + count_pages()

@@ -58,9 +58,11 @@ def run_sandtimer(case: Case, target: Path, executors: int = 0, **settings: str)
     return cost
 
 
-def run_spark(case: Case, target: Path, add: Callable[[Any, list[str]], Any]) -> Cost:
-    """Read with Spark, add columns, write Delta."""
-    frame = start_spark(case)
+def run_spark(
+    case: Case, target: Path, add: Callable[[Any, list[str]], Any], start: Callable[[Case], Any] | None = None
+) -> Cost:
+    """Read with Spark, add columns, write Delta; in the session that Sandtimer starts unless told otherwise."""
+    frame = (start or start_spark)(case)
     with measure() as cost:
         add(frame, load(case.bundle).feature_names).write.format("delta").save(str(target))
     return cost
@@ -74,13 +76,11 @@ def start_spark(case: Case, executors: int = 0) -> Any:
         conf |= {"spark.executor.memory": "2g", "spark.scheduler.minRegisteredResourcesRatio": 1.0}
     master = f"local-cluster[{executors},1,2048]" if executors else None
     config = SparkConfig(master=master, conf=conf)
-    frame = build_session(config, "bench", {}).read.format("delta").load(case.source)
-    frame.limit(10).count()
-    return frame
+    return read_once(build_session(config, "bench", {}), case)
 
 
-def copy_plainly(case: Case, target: Path) -> Cost:
-    """The copy in a session with Delta's own settings and Spark's defaults, as one would start it by hand."""
+def start_plain_spark(case: Case) -> Any:
+    """The same in a session with Delta's own settings and Spark's defaults, as one would start it by hand."""
     from pyspark.sql import SparkSession
 
     os.environ["JAVA_HOME"] = str(ensure_java_home())
@@ -88,11 +88,14 @@ def copy_plainly(case: Case, target: Path) -> Cost:
     jars = find_jars(folder) if folder else resolve_packages([delta_package()])
     settings = {"spark.jars": ",".join(map(str, jars)), EXTENSIONS: DELTA_EXTENSION, SESSION_CATALOG: DELTA_CATALOG}
     builder = SparkSession.builder.master("local[*]").config(map={**settings, "spark.driver.memory": "4g"})
-    frame = builder.getOrCreate().read.format("delta").load(case.source)
+    return read_once(builder.getOrCreate(), case)
+
+
+def read_once(session: Any, case: Case) -> Any:
+    """The table, of which the session has read some rows."""
+    frame = session.read.format("delta").load(case.source)
     frame.limit(10).count()
-    with measure() as cost:
-        add_constants(frame, []).write.format("delta").save(str(target))
-    return cost
+    return frame
 
 
 def read_away(case: Case, _: Path) -> Cost:
@@ -236,7 +239,9 @@ def _constants(rows: int) -> Iterator[pa.Array]:
 WAYS: dict[str, Callable[[Case, Path], Cost]] = {
     "Spark reads and throws away": read_away,
     "Spark copies, constants added": lambda case, target: run_spark(case, target, add_constants),
-    "Spark copies, in a session without our settings": copy_plainly,
+    "Spark copies, in a session without our settings": lambda case, target: run_spark(
+        case, target, add_constants, start_plain_spark
+    ),
     "pyarrow copies, constants added": copy_with_pyarrow,
     "Sandtimer, local engine": run_sandtimer,
     "Sandtimer on Spark, route files": lambda case, target: run_sandtimer(case, target, engine="spark", route="files"),
