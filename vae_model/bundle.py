@@ -12,7 +12,7 @@ import os
 import struct
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,15 @@ from vae_model.profile import Profile
 from vae_model.rules import Shape
 from vae_model.schema import append_score_fields
 from vae_model.tensors import read_tensors, write_tensors
+from vae_model.value_counts import ValueCounts
+from vae_model.views import Views
 
-FORMAT_VERSION = 1
+# 2: rows are ranked by `views`. Bundles without them are still written as 1.
+FORMAT_VERSION = 2
 JSON_NAME, TENSORS_NAME = "bundle.json", "model.safetensors"
 _MAGIC = b"STBUNDLE"
+# Tensors that belong to other parts of a bundle than the network.
+_PARTS = ("calibration.", "views.", "values.", "prototypes.")
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class Bundle:
         recipe: how it was trained.
         versions: packages that trained it.
         profile: what training saw in each column; None in bundles older than it.
+        views: how rows are judged; None in bundles of format 1.
     """
 
     encoder: TableEncoder
@@ -64,6 +70,7 @@ class Bundle:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     profile: Profile | None = None
+    views: Views | None = None
 
     @property
     def features(self) -> tuple[Column, ...]:
@@ -89,26 +96,34 @@ class Bundle:
 
     @cached_property
     def _tensor_bytes(self) -> bytes:
-        knots = {"calibration.knots": self.calibration.knots, "calibration.log10_share": self.calibration.log10_share}
-        return write_tensors({**self.tensors, **knots})
+        tensors = {**self.tensors, **self.calibration.to_tensors("calibration")}
+        if self.views is not None:
+            tensors |= self.views.to_tensors()
+        for k, counts in enumerate(self.encoder.counts):
+            if counts is not None:
+                tensors |= counts.to_tensors(f"values.{k}")
+        return write_tensors(tensors)
 
     def _content(self) -> dict[str, Any]:
-        calibration = {k: v for k, v in asdict(self.calibration).items() if k not in ("knots", "log10_share")}
-        # Without the key where there is none: an older bundle keeps its digest.
-        profile = {"profile": self.profile.to_json()} if self.profile else {}
+        # Without the keys where there is nothing: an older bundle keeps its digest.
+        added: dict[str, Any] = {"profile": self.profile.to_json()} if self.profile else {}
+        if self.views is not None:
+            added["views"] = self.views.to_json()
+        if self.encoder.counts:
+            added["counts"] = [counts and counts.to_json() for counts in self.encoder.counts]
         return {
-            "format_version": FORMAT_VERSION,
+            "format_version": FORMAT_VERSION if self.views is not None else 1,
             "rows": self.encoder.rows,
             "columns": self.encoder.to_json(),
             "shape": self.shape.to_json(),
             "samples": self.samples,
-            "calibration": calibration,
+            "calibration": self.calibration.to_json(),
             "notes": list(self.notes),
             "training_curve": list(self.training_curve),
             "lineage": dict(self.lineage),
             "recipe": dict(self.recipe),
             "versions": dict(self.versions),
-            **profile,
+            **added,
         }
 
     def check_schema(self, schema: pa.Schema) -> None:
@@ -202,15 +217,16 @@ def _parse(text: bytes, tensor_bytes: bytes, where: str) -> Bundle:
 
 def _build(content: Mapping[str, Any], tensor_bytes: bytes) -> Bundle:
     tensors = read_tensors(tensor_bytes)
-    calibration = Calibration(
-        tensors.pop("calibration.knots"), tensors.pop("calibration.log10_share"), **content["calibration"]
+    counts = tuple(
+        data and ValueCounts.load(data, tensors, f"values.{k}") for k, data in enumerate(content.get("counts", ()))
     )
+    encoder = TableEncoder.from_json(content["columns"], content["rows"], counts)
     shape: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content["shape"].items()}
     return Bundle(
-        encoder=TableEncoder.from_json(content["columns"], content["rows"]),
+        encoder=encoder,
         shape=Shape(**shape),
-        tensors=tensors,
-        calibration=calibration,
+        tensors={name: tensor for name, tensor in tensors.items() if not name.startswith(_PARTS)},
+        calibration=Calibration.load(content["calibration"], tensors, "calibration"),
         samples=content["samples"],
         notes=tuple(content["notes"]),
         training_curve=tuple(content["training_curve"]),
@@ -218,4 +234,5 @@ def _build(content: Mapping[str, Any], tensor_bytes: bytes) -> Bundle:
         recipe=content["recipe"],
         versions=content["versions"],
         profile=Profile.from_json(content["profile"]) if "profile" in content else None,
+        views=Views.load(content["views"], tensors, encoder) if "views" in content else None,
     )

@@ -1,13 +1,15 @@
 """One encoder per column kind: fits its statistics on an Arrow column, and turns a column into network inputs.
 
 Numbers are standardised and softly clipped: beyond +-5 standard deviations the value grows like log1p, so an absurd
-value stays more unusual than a large one without drowning the other columns. Encoders are plain data: JSON in a bundle.
+value stays more unusual than a large one without drowning the other columns. Where that scale squeezes most values into
+a point (waiting times from seconds to weeks) a second part gives the value's rank, as a normal score. Encoders are plain
+data: JSON in a bundle.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,21 +19,30 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from vae_model.arrays import fill_null, to_arrow, to_arrow_text, to_numpy
-from vae_model.scales import Bools, Codes, Doubles, Floats, fit_scale, soft_clip, to_doubles, unclip
+from vae_model.scales import Bools, Codes, Doubles, Floats, fit_rank_scale, fit_scale, soft_clip, to_doubles, unclip
 from vae_model.times import ClockEncoder, TimeEncoder
 
 
 @dataclass(frozen=True)
 class NumberEncoder:
-    """Standardises one number: z = soft_clip((x - mean) / std). `low` and `high` bound what it decodes to."""
+    """Standardises one number: z = soft_clip((x - mean) / std). `low` and `high` bound what it decodes to.
+
+    Attributes:
+        quantiles: values between whose normal `scores` the second part interpolates; none where z alone will do.
+    """
 
     mean: float
     std: float
     low: float
     high: float
     is_integer: bool
+    quantiles: tuple[float, ...] = ()
+    scores: tuple[float, ...] = ()
     kind: ClassVar[str] = "number"
-    parts: ClassVar[int] = 1
+
+    @property
+    def parts(self) -> int:
+        return 2 if self.quantiles else 1
 
     @classmethod
     def fit(cls, values: pa.Array) -> NumberEncoder:
@@ -40,19 +51,24 @@ class NumberEncoder:
         x = x[np.isfinite(x)]
         mean, std = fit_scale(x)
         low, high = (float(x.min()), float(x.max())) if x.size else (mean, mean)
-        return cls(mean, std, low, high, pt.is_integer(values.type))
+        quantiles, scores = fit_rank_scale(x, (x - mean) / std)
+        return cls(mean, std, low, high, pt.is_integer(values.type), quantiles, scores)
 
     def encode(self, values: pa.Array, out: Floats) -> Bools:
-        """Write [1, n] inputs into `out`; return [n] True where there is no value (NULL or NaN)."""
-        z = (to_doubles(values) - self.mean) * (1.0 / self.std)
+        """Write [parts, n] inputs into `out`; return [n] True where there is no value (NULL or NaN)."""
+        x = to_doubles(values)
+        z = (x - self.mean) * (1.0 / self.std)
         absent: Bools = np.isnan(z)
+        if self.quantiles:
+            out[1] = np.interp(x, self.quantiles, self.scores)
         if absent.any():
             z[absent] = 0.0
+            out[1:, absent] = 0.0
         out[0] = soft_clip(z)
         return absent
 
     def decode(self, parts: Floats) -> list[float]:
-        """Back to the column's own unit, from [1, n] standardised values; within the range that training saw."""
+        """Back to the column's own unit, from [parts, n] inputs; within the range that training saw."""
         x = np.clip(unclip(parts[0].astype(np.float64)) * self.std + self.mean, self.low, self.high)
         return [float(v) for v in (np.round(x) if self.is_integer else x)]
 
@@ -175,8 +191,10 @@ _CLASSES: dict[str, Any] = {
 
 
 def encoder_to_json(encoder: Encoder) -> dict[str, Any]:
-    """The encoder's kind and fields, as JSON values."""
-    return {"kind": encoder.kind, **asdict(encoder)}
+    """The encoder's kind and fields as JSON values, those with a default only where they differ: a bundle older than a
+    field keeps its digest."""
+    named = {f.name: getattr(encoder, f.name) for f in fields(encoder) if getattr(encoder, f.name) != f.default}
+    return {"kind": encoder.kind, **{k: list(v) if isinstance(v, tuple) else v for k, v in named.items()}}
 
 
 def encoder_from_json(data: Mapping[str, Any]) -> Encoder:

@@ -28,6 +28,7 @@ from vae_model.encoders import (
 )
 from vae_model.scales import Bools, Codes, Floats, to_array
 from vae_model.times import ClockEncoder, TimeEncoder
+from vae_model.value_counts import ValueCounts, count_numbers, count_texts, number_values
 
 Rows: TypeAlias = slice | npt.NDArray[np.intp]
 
@@ -42,6 +43,7 @@ class Layout:
         categories: [C] column index of each category.
         levels: [C] number of outcomes of each category: kept levels + 1 for 'unseen'.
         nullable: [N] columns that had absent values in training: their absence is modelled.
+        counted: [V] columns whose values were counted one by one.
     """
 
     columns: int
@@ -50,6 +52,7 @@ class Layout:
     categories: tuple[int, ...]
     levels: tuple[int, ...]
     nullable: tuple[int, ...]
+    counted: tuple[int, ...] = ()
 
     @cached_property
     def starts(self) -> npt.NDArray[np.intp]:
@@ -81,34 +84,38 @@ def choose_rows(numbers: Sequence[int] | npt.NDArray[np.intp]) -> Rows:
 
 @dataclass
 class Encoded:
-    """Network inputs of n rows: x [P + B, n] float32, codes [C, n] int32, absent [K, n] bool."""
+    """Network inputs of n rows: x [P + B, n] float32, codes [C, n] int32, absent [K, n] bool; and `values` [V, n] int32,
+    the codes of the counted columns, which no network reads."""
 
     x: Floats
     codes: Codes
     absent: Bools
+    values: Codes = field(default_factory=lambda: np.zeros((0, 0), np.int32))
 
     @property
     def rows(self) -> int:
         return int(self.absent.shape[1])
 
     def take(self, rows: slice) -> Encoded:
-        return Encoded(self.x[:, rows], self.codes[:, rows], self.absent[:, rows])
+        return Encoded(self.x[:, rows], self.codes[:, rows], self.absent[:, rows], self.values[:, rows])
 
 
 def concat_encoded(parts: Sequence[Encoded]) -> Encoded:
     """Rows of all parts, in order; at least one part."""
-    x, codes, absent = ([getattr(part, name) for part in parts] for name in ("x", "codes", "absent"))
-    return Encoded(np.concatenate(x, axis=1), np.concatenate(codes, axis=1), np.concatenate(absent, axis=1))
+    names = ("x", "codes", "absent", "values")
+    return Encoded(*(np.concatenate([getattr(part, name) for part in parts], axis=1) for name in names))
 
 
 @dataclass(frozen=True)
 class TableEncoder:
-    """Encoders of all feature columns with the share of absent values that training saw in each."""
+    """Encoders of all feature columns with the share of absent values that training saw in each, and the counts of the
+    columns whose values repeat (none in bundles older than they are)."""
 
     columns: tuple[Column, ...]
     encoders: tuple[Encoder, ...]
     absent_share: tuple[float, ...]
     rows: int
+    counts: tuple[ValueCounts | None, ...] = ()
     layout: Layout = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -124,6 +131,7 @@ class TableEncoder:
             categories=tuple(k for k, _ in categories),
             levels=tuple(len(e.levels) + 1 for _, e in categories),
             nullable=tuple(k for k, share in enumerate(self.absent_share) if share > 0),
+            counted=tuple(k for k, counts in enumerate(self.counts) if counts is not None),
         )
         object.__setattr__(self, "layout", layout)
 
@@ -149,7 +157,23 @@ class TableEncoder:
             else:
                 absent[k] = encoder.encode(values, x[row : row + encoder.parts])
                 row += encoder.parts
-        return Encoded(x, codes, absent)
+        return Encoded(x, codes, absent, self._encode_values(batch, codes, absent))
+
+    def _encode_values(self, batch: pa.RecordBatch, codes: Codes, absent: Bools) -> Codes:
+        """Codes of the counted columns, [V, n]; those of a category are the network's where both keep the same levels."""
+        layout = self.layout
+        values = np.empty((len(layout.counted), batch.num_rows), np.int32)
+        for row, k in enumerate(layout.counted):
+            counts, encoder, column = self.counts[k], self.encoders[k], batch.column(self.columns[k].name)
+            if counts is None:
+                continue
+            if not isinstance(encoder, CategoryEncoder):
+                counts.encode_numbers(number_values(column)[0], absent[k], values[row])
+            elif counts.levels == encoder.levels:
+                values[row] = codes[layout.categories.index(k)]
+            else:
+                counts.encode_texts(to_text(column), absent[k], values[row])
+        return values
 
     def to_json(self) -> list[dict[str, Any]]:
         return [
@@ -158,26 +182,38 @@ class TableEncoder:
         ]
 
     @classmethod
-    def from_json(cls, data: list[dict[str, Any]], rows: int) -> TableEncoder:
+    def from_json(
+        cls, data: list[dict[str, Any]], rows: int, counts: tuple[ValueCounts | None, ...] = ()
+    ) -> TableEncoder:
         outer = ("name", "family", "absent_share")
         return cls(
             tuple(Column(d["name"], d["kind"], d["family"]) for d in data),
             tuple(encoder_from_json({k: v for k, v in d.items() if k not in outer}) for d in data),
             tuple(d["absent_share"] for d in data),
             rows,
+            counts,
         )
 
 
 def fit_encoder(columns: Iterable[Column], table: pa.Table, max_categories: int, rows: int) -> TableEncoder:
     """Fit every column's statistics on a table (the extract of `rows` rows, or a sample of it when it is large)."""
     columns = tuple(columns)
-    encoders, shares = [], []
+    encoders, shares, counts = [], [], []
     for column in columns:
         values = to_array(table.column(column.name))
         encoder = _fit_column(column, values, max_categories)
         encoders.append(encoder)
         shares.append(_absent_share(encoder, values))
-    return TableEncoder(columns, tuple(encoders), tuple(shares), rows)
+        counts.append(_count_values(encoder, values))
+    return TableEncoder(columns, tuple(encoders), tuple(shares), rows, tuple(counts))
+
+
+def _count_values(encoder: Encoder, values: pa.Array) -> ValueCounts | None:
+    if isinstance(encoder, CategoryEncoder):
+        return count_texts(to_text(values))
+    if isinstance(encoder, NumberEncoder | ClockEncoder | BooleanEncoder):
+        return count_numbers(*number_values(values))
+    return None
 
 
 def _fit_column(column: Column, values: pa.Array, max_categories: int) -> Encoder:

@@ -22,7 +22,7 @@ from vae_model.arrays import to_arrow, to_arrow_text
 from vae_model.bundle import Bundle
 from vae_model.encoders import CategoryEncoder
 from vae_model.encoding import Encoded
-from vae_model.forward import Forward, sum_columns
+from vae_model.forward import Forward, mean_of_members, sum_columns
 from vae_model.likelihood import Outputs
 from vae_model.scales import Doubles, Floats
 from vae_model.schema import REASON
@@ -30,6 +30,7 @@ from vae_model.schema import REASON
 TOP = 3
 MIN_SHARE = 0.05
 MAX_TEXT = 200
+BY_TERMS = 0.05
 # Rows that are scored at once while a column of each is hidden.
 HIDDEN_ROWS = 30_000
 Indices = npt.NDArray[np.intp]
@@ -44,6 +45,8 @@ class Explainer:
 
     def shares(self, encoded: Encoded, terms: Floats) -> Floats:
         """[K, n] shares of each row's surprise, each column of the result summing to 1 (0 where nothing surprises)."""
+        if self.bundle.views is not None:
+            return _to_shares(np.concatenate([self._relief(block) for block in self.forward.split(encoded)], axis=1))
         surprise = np.empty_like(terms)
         total = sum_columns(terms)
         columns = len(terms)
@@ -56,7 +59,37 @@ class Explainer:
             surprise[:, rows] = np.maximum(total[rows] - sum_columns(rest).reshape(columns, len(rows)), 0.0)
             if self.bundle.shape.peers:
                 surprise[:, rows] += self._gain_of_repairs(take_rows(encoded, rows))
-        return np.asarray(surprise / np.maximum(sum_columns(surprise), 1e-9), dtype=np.float32)
+        return _to_shares(surprise)
+
+    def _relief(self, block: Encoded) -> Floats:
+        """[K, n] how much less unusual each row is once a column holds what is expected there: the fall of the statistic,
+        and, where several columns are to blame so that none helps alone, a little of the fall of the network's terms."""
+        columns, n = len(self.baseline), block.rows
+        repaired = take_rows(block, np.tile(np.arange(n), columns))
+        shared = ask_peers(self.forward, block) if self.bundle.shape.peers else None
+        for k in range(columns):
+            repair_column(self.bundle, repaired.take(slice(k * n, (k + 1) * n)), self._expect(block, k, shared), k)
+        before, nats_before = self._judge(block)
+        after, nats_after = self._judge(repaired)
+        relief = np.maximum(before - after.reshape(columns, n), 0.0)
+        nats = np.maximum(nats_before - nats_after.reshape(columns, n), 0.0)
+        return np.asarray(relief + BY_TERMS * before * _to_shares(nats), np.float32)
+
+    def _expect(self, block: Encoded, k: int, shared: list[Outputs] | None) -> list[Outputs]:
+        """What is expected in column k: by its peers, or without a second view by the decoder while the column is hidden."""
+        if shared is not None:
+            return shared
+        rows = np.arange(block.rows)
+        return decode_rows(self.bundle, self.forward, hide_columns(self.bundle, block, rows, np.full(len(rows), k)))
+
+    def _judge(self, encoded: Encoded) -> tuple[Doubles, Doubles]:
+        """Statistic and nats of all terms of each row, [n] each."""
+        statistics, nats = [], []
+        for block in self.forward.split(encoded):
+            ranked = mean_of_members(self.forward.score(block).ranked)
+            nats.append(sum_columns(ranked))
+            statistics.append(self.bundle.views.statistic(ranked, block) if self.bundle.views else nats[-1])
+        return np.concatenate(statistics), np.concatenate(nats)
 
     def _score(self, encoded: Encoded) -> Floats:
         return np.concatenate([self.forward.terms(block) for block in self.forward.split(encoded)], axis=1)
@@ -136,9 +169,13 @@ class Explainer:
         return words
 
 
+def _to_shares(surprise: Floats) -> Floats:
+    return np.asarray(surprise / np.maximum(sum_columns(surprise), 1e-9), dtype=np.float32)
+
+
 def take_rows(encoded: Encoded, rows: Indices) -> Encoded:
     """The rows with the given numbers."""
-    return Encoded(encoded.x[:, rows], encoded.codes[:, rows], encoded.absent[:, rows])
+    return Encoded(encoded.x[:, rows], encoded.codes[:, rows], encoded.absent[:, rows], encoded.values[:, rows])
 
 
 def take_outputs(outputs: Outputs, rows: Indices) -> Outputs:
@@ -183,10 +220,38 @@ def repair_column(bundle: Bundle, rows: Encoded, expected: Sequence[Outputs], k:
     else:
         parts = np.flatnonzero(np.asarray(layout.continuous) == k)
         rows.x[parts] = np.mean([o.mean[parts] for o in expected], axis=0)
+    _repair_value(bundle, rows, k)
     if k in layout.nullable:
         lost = np.flatnonzero(np.mean([o.nulls[layout.nullable.index(k)] for o in expected], axis=0) > 0)
         hidden = hide_columns(bundle, rows, lost, np.full(len(lost), k))
         rows.x[:, lost], rows.codes[:, lost], rows.absent[k, lost] = hidden.x, hidden.codes, True
+        counts = bundle.encoder.counts[k] if bundle.encoder.counts else None
+        if counts is not None:
+            rows.values[layout.counted.index(k), lost] = len(counts.levels) + 1
+
+
+def _repair_value(bundle: Bundle, rows: Encoded, k: int) -> None:
+    """Set the value code of column k, in place, to that of the level nearest to what the inputs say."""
+    layout, encoder = bundle.encoder.layout, bundle.encoder.encoders[k]
+    if k not in layout.counted:
+        return
+    counts, row = bundle.encoder.counts[k], layout.counted.index(k)
+    if counts is None:
+        return
+    if isinstance(encoder, CategoryEncoder):
+        place = {level: code for code, level in enumerate(counts.levels)}
+        known = np.array([*(place[level] for level in encoder.levels), len(counts.levels)], np.int32)
+        rows.values[row] = known[rows.codes[layout.categories.index(k)]]
+        return
+    if k in layout.booleans:
+        inputs = rows.x[[len(layout.continuous) + layout.booleans.index(k)]]
+    else:
+        inputs = rows.x[np.flatnonzero(np.asarray(layout.continuous) == k)]
+    levels = np.asarray(counts.levels, np.float64)
+    expected = np.asarray(encoder.decode(inputs), np.float64)
+    upper = np.searchsorted(levels, expected).clip(1, len(levels) - 1) if len(levels) > 1 else np.zeros(len(expected), int)
+    lower = np.maximum(upper - 1, 0)
+    rows.values[row] = np.where(expected - levels[lower] <= levels[upper] - expected, lower, upper)
 
 
 def decode_column(bundle: Bundle, outputs: Sequence[Outputs], k: int) -> list[object]:

@@ -14,26 +14,28 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import torch
 
 from vae_model.bundle import Bundle
-from vae_model.calibration import calibrate
+from vae_model.calibration import calibrate, calibrate_score
 from vae_model.checkpoint import load_progress, save_progress
 from vae_model.columns import plan_columns
 from vae_model.encoding import Encoded, TableEncoder, concat_encoded, fit_encoder
 from vae_model.errors import DataError
 from vae_model.explaining import take_rows
-from vae_model.forward import BlockScores
+from vae_model.forward import BlockScores, mean_of_members
 from vae_model.likelihood import unbound_log_sigma
 from vae_model.network import Network
 from vae_model.options import ColumnOptions, ModelOptions, TrainOptions
 from vae_model.profiling import attach_profile
-from vae_model.ranking import fit_scales, rank_rows
 from vae_model.rows import RowStore
 from vae_model.rules import Recipe, Shape, choose_recipe, choose_shape
-from vae_model.scorer import build_forward, combine
-from vae_model.sources import Source, TrainingRows, open_rows
+from vae_model.scorer import build_forward
+from vae_model.nearness import MAX_PROTOTYPES
+from vae_model.sources import BATCH_ROWS, Source, TrainingRows, open_rows
 from vae_model.training import Trainer, TrainEvent, choose_device, export_weights, take_batch
+from vae_model.views import Views, count_views, fit_views
 
 MIN_ROWS = 10
 STORED_DRAWS = 64
@@ -81,12 +83,13 @@ def fit(  # noqa: PLR0913
     sample = rows.sample(STATISTICS_ROWS)
     plan = plan_columns(sample.schema, sample, columns)
     encoder = fit_encoder(plan.features, sample, columns.max_categories, rows.count)
-    shape = choose_shape(rows.count, encoder.layout, model)
+    shape = choose_shape(encoder.layout, model)
     recipe = choose_recipe(rows.count, model, train)
     store, held_out = _split(rows, encoder, recipe)
     judged = RowStore(encoder.layout)
     judged.append(held_out.take(slice(0, JUDGED_ROWS)))
     network = Network(encoder.layout, shape, recipe.seed).to(choose_device(train.device))
+    views = count_views(encoder, _encode(encoder, sample), _take_prototypes(store), store.rows, recipe.seed)
     if network.peers is not None:
         first = take_batch(store, torch.arange(min(store.rows, REGRESSED_ROWS))[None], torch.device("cpu"))
         network.peers.start_from_regression(first.x[0], first.absent[0])
@@ -106,7 +109,7 @@ def fit(  # noqa: PLR0913
         recipe=asdict(recipe),
         versions={name: importlib.metadata.version(name) for name in ("numpy", "pyarrow", "torch")},
     )
-    calibrated = _calibrate(bundle if shape.forks else _with_residual_sigma(bundle, held_out), held_out)
+    calibrated = _calibrate(bundle if shape.forks else _with_residual_sigma(bundle, held_out), views, held_out)
     return attach_profile(calibrated, sample, held_out)
 
 
@@ -174,29 +177,29 @@ def _draw_latents(shape: Shape, recipe: Recipe) -> npt.NDArray[np.float32]:
     return np.concatenate([np.zeros((1, shape.latent)), pairs[:-1]]).astype(np.float32)
 
 
-def _calibrate(bundle: Bundle, held_out: Encoded) -> Bundle:
-    """Scores of held-out rows fix each column's and each member's scale, each column's usual term, and the p-values."""
+def _encode(encoder: TableEncoder, table: pa.Table) -> Encoded:
+    return concat_encoded([encoder.encode(batch) for batch in table.to_batches(BATCH_ROWS)])
+
+
+def _take_prototypes(store: RowStore) -> Encoded:
+    """Random training rows, in random order."""
+    chosen = np.random.default_rng(store.rows).permutation(store.rows)[:MAX_PROTOTYPES]
+    x, codes, absent = store.take(chosen)
+    return Encoded(x.T, codes.T, absent.T.astype(np.bool_), np.zeros((0, len(chosen)), np.int32))
+
+
+def _calibrate(bundle: Bundle, views: Views, held_out: Encoded) -> Bundle:
+    """Held-out rows fix what is usual for each column and view, and the p-values."""
     forward = build_forward(bundle)
     blocks = [forward.score(block) for block in forward.split(held_out)]
-    ranking = bundle.shape.ranking
-    ranked = np.concatenate([b.ranked for b in blocks], axis=2)  # [M, K or 2 * K, n]
-    terms = ranked[:, : bundle.encoder.layout.columns]
-    squares = np.concatenate([b.member_squares for b in blocks], axis=2)
-    scales = [fit_scales(ranking, t, s) for t, s in zip(ranked, squares, strict=True)]
-    ranks = np.stack([rank_rows(ranking, t, s, *c) for t, s, c in zip(ranked, squares, scales, strict=True)])
-    quartiles = np.quantile(ranks, (0.25, 0.5, 0.75), axis=1)
+    ranked = np.concatenate([mean_of_members(b.ranked) for b in blocks], axis=1)
     tensors = {
         **bundle.tensors,
-        "rank_center": np.stack([center for center, _ in scales]),
-        "rank_scale": np.stack([scale for _, scale in scales]),
-        "member_center": quartiles[1],
-        "member_scale": np.maximum(quartiles[2] - quartiles[0], 1e-6),
         "latent_kl": _latent_kl(blocks, bundle.shape),
-        "column_baseline": np.median(terms.mean(axis=0), axis=1).astype(np.float32),
+        "column_baseline": np.median(ranked[: bundle.encoder.layout.columns], axis=1),
     }
-    scaled = _replace(bundle, tensors=tensors)
-    statistic = np.concatenate([combine(scaled, block) for block in blocks])
-    return _replace(scaled, calibration=calibrate(statistic))
+    fitted, statistic = fit_views(views, ranked, held_out)
+    return _replace(bundle, tensors=tensors, views=fitted, calibration=calibrate_score(statistic))
 
 
 def _with_residual_sigma(bundle: Bundle, held_out: Encoded) -> Bundle:

@@ -58,12 +58,12 @@ class BlockScores:
     @property
     def terms(self) -> Floats:
         """Mean of the members, [K, B]."""
-        return _mean_of_members(self.member_terms)
+        return mean_of_members(self.member_terms)
 
     @property
     def squares(self) -> Floats:
         """Mean of the members, [K, B]."""
-        return _mean_of_members(self.member_squares)
+        return mean_of_members(self.member_squares)
 
 
 class Forward:
@@ -115,7 +115,7 @@ class Forward:
         with one_blas_thread:
             for m in range(self.shape.members):
                 self._judge(m, embed(block, self._embeddings[m]), block, terms[m])
-        return gather(_mean_of_members(terms), rows)
+        return gather(mean_of_members(terms), rows)
 
     def peer_terms(self, block: Encoded) -> Floats:
         """Negative log-likelihood of each column given the row's others, [M, K, B]; [M, 0, B] without a second view."""
@@ -196,10 +196,11 @@ class Forward:
 
 
 def _spread(block: Encoded) -> Encoded:
-    return Encoded(spread(block.x), spread(block.codes), spread(block.absent))
+    return Encoded(spread(block.x), spread(block.codes), spread(block.absent), block.values)
 
 
-def _mean_of_members(values: Floats) -> Floats:
+def mean_of_members(values: Floats) -> Floats:
+    """[M, ...] -> [...]; of a single member the same memory."""
     first: Floats = values[0]
     if len(values) == 1:
         return first

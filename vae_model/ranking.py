@@ -1,8 +1,8 @@
-"""The statistic that ranks rows: one number a row, larger is more unusual, from what the network says of each column.
+"""The statistics that ranked rows in bundles of format 1, from what the network says of each column. Bundles of today
+rank by `views`.
 
 The plain likelihood lets a column that is always surprising (a noisy delay) drown one that never is (a distance that
-follows from the route). Both rankings put each column on its own scale first, learned from held-out rows; docs/model.md
-has the measurements.
+follows from the route). These rankings put each column on its own scale first, learned from held-out rows.
 
 - 'log_error', for small tables that may be full of anomalies: mean of log1p(squared difference / its median)^3.
 - 'surplus': root mean square of how far each column's term exceeds its median, in units of the distance from the
@@ -21,18 +21,7 @@ import numpy.typing as npt
 
 from vae_model.scales import Doubles, Floats
 
-Ranking = Literal["log_error", "surplus", "peak"]
-ERROR_FLOOR = 1e-4
-SURPLUS_FLOOR = 0.05
-
-
-def fit_scales(ranking: Ranking, terms: Floats, squares: Floats) -> tuple[Doubles, Doubles]:
-    """Center and scale of each column, each [K], from held-out rows' terms and squared differences [K, n]."""
-    if ranking == "log_error":
-        median = np.median(squares, axis=1).astype(np.float64)
-        return np.zeros_like(median), np.maximum(median, ERROR_FLOOR)
-    center, upper = np.quantile(terms, (0.5, 0.9 if ranking == "surplus" else 0.99), axis=1)
-    return center, np.maximum(upper - center, SURPLUS_FLOOR)
+Ranking = Literal["log_error", "surplus", "peak", "views"]
 
 
 def rank_rows(ranking: Ranking, terms: Floats, squares: Floats, center: Doubles, scale: Doubles) -> Doubles:

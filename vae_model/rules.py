@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 SMALL_ROWS = 20_000
 CALIBRATION_ROWS = 30_000
+# A table wider than this has no second view: its cost grows with the square of the columns.
+MAX_PEER_COLUMNS = 256
+SHORT_ROWS, MIN_STEPS_SHORT, MIN_STEPS = 5_000, 400, 1_000
 
 
 @dataclass(frozen=True)
@@ -66,44 +69,43 @@ class Recipe:
     seed: int
 
 
-def choose_shape(rows: int, layout: Layout, options: ModelOptions) -> Shape:
-    """Small tables get several normalised members; large ones get one wider network."""
-    small = rows < SMALL_ROWS
-    width = layout.inputs + sum(min(16, n) for n in layout.levels)
-    wide, units = ((128, 64), 480) if small or layout.levels else ((64, 32), 160)
-    latent = min(32, max(2, round(math.sqrt(width)))) if small else 16
+def choose_shape(layout: Layout, options: ModelOptions) -> Shape:
+    """One network for tables of any length; wider where there are categories."""
+    wide, units = ((128, 64), 480) if layout.levels else ((64, 32), 160)
+    peers = options.kind == "vae" and layout.columns <= MAX_PEER_COLUMNS
     return Shape(
         kind=options.kind,
         layers=wide if options.layers == "auto" else options.layers,
-        latent=latent if options.latent == "auto" else options.latent,
-        members=(6 if small else 1) if options.members == "auto" else options.members,
+        latent=16 if options.latent == "auto" else options.latent,
+        members=1 if options.members == "auto" else options.members,
         embeddings=tuple(min(16, max(2, math.ceil(n / 2))) for n in layout.levels),
-        norm=small,
-        log_sigma_min=-3.0 if small else -5.0,
-        log_sigma_max=1.5 if small else 3.0,
-        ranking="log_error" if small or options.kind == "autoencoder" else "peak",
-        shortcut=not small,
-        peers=0 if small or options.kind == "autoencoder" else max(4, min(32, units // layout.columns)),
+        norm=False,
+        log_sigma_min=-5.0,
+        log_sigma_max=3.0,
+        ranking="views",
+        shortcut=True,
+        peers=max(4, min(32, units // layout.columns)) if peers else 0,
     )
 
 
 def choose_recipe(rows: int, model: ModelOptions, train: TrainOptions) -> Recipe:
-    """Short training for small tables, which may be full of anomalies; 7 passes for large ones."""
+    """7 passes, or as many steps as a short table needs; short tables may be full of anomalies."""
     small = rows < SMALL_ROWS
-    batch_rows = (128 if small else 512) if train.batch_rows == "auto" else train.batch_rows
-    share = 0.2 if train.holdout == "auto" else train.holdout
+    batch_rows = (256 if small else 512) if train.batch_rows == "auto" else train.batch_rows
+    share = (0.25 if small else 0.2) if train.holdout == "auto" else train.holdout
     holdout = min(50_000, max(1, round(rows * share)))
     if train.holdout == "auto" and not small:
         # A thousandth of fewer rows is too few to say what is one in a thousand.
         holdout = max(holdout, min(CALIBRATION_ROWS, round(0.4 * rows)))
     per_pass = math.ceil((rows - holdout) / batch_rows)
-    epochs, steps = (10, 200) if small else (16, min(4_500, 7 * per_pass))
+    least = MIN_STEPS if rows > SHORT_ROWS else MIN_STEPS_SHORT
+    epochs, steps = 16, max(least, min(4_500, 7 * per_pass))
     return Recipe(
-        beta=(0.3 if small else 0.2) if model.beta == "auto" else model.beta,
+        beta=0.2 if model.beta == "auto" else model.beta,
         epochs=epochs if train.epochs == "auto" else train.epochs,
         steps_per_epoch=max(20, steps // epochs if train.epochs == "auto" else per_pass),
         batch_rows=batch_rows,
-        learning_rate=(3e-3 if small else 2e-2) if train.learning_rate == "auto" else train.learning_rate,
+        learning_rate=2e-2 if train.learning_rate == "auto" else train.learning_rate,
         holdout=holdout,
         patience=train.patience,
         trim=(0.1 if small else 0.0) if train.trim == "auto" else train.trim,

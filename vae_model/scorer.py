@@ -16,7 +16,7 @@ from vae_model.bundle import Bundle
 from vae_model.encoding import Encoded
 from vae_model.errors import DataError
 from vae_model.explaining import Explainer
-from vae_model.forward import BlockScores, Forward, sum_columns
+from vae_model.forward import BlockScores, Forward, mean_of_members, sum_columns
 from vae_model.ranking import rank_rows
 from vae_model.scales import Bools, Doubles, Floats
 from vae_model.schema import SCORE_COLUMNS, SCORE_SCHEMA
@@ -127,8 +127,8 @@ def score_rows(bundle: Bundle, forward: Forward, encoded: Encoded) -> RowScores:
         start, stop = stop, stop + block.rows
         scores = forward.score(block)
         error = np.sqrt(sum_columns(scores.squares) / k)
-        statistic = combine(bundle, scores)
         terms = scores.terms
+        statistic = rank_block(bundle, scores, block)
         rows.terms[:, start:stop] = terms
         rows.nll[start:stop] = sum_columns(terms)
         rows.error[start:stop] = error
@@ -138,8 +138,15 @@ def score_rows(bundle: Bundle, forward: Forward, encoded: Encoded) -> RowScores:
     return rows
 
 
-def combine(bundle: Bundle, scores: BlockScores) -> Doubles:
-    """The statistic that ranks rows, [B]: members' rankings, each on the scale of its held-out rows, averaged."""
+def rank_block(bundle: Bundle, scores: BlockScores, block: Encoded) -> Doubles:
+    """The statistic that ranks rows, [B]."""
+    if bundle.views is None:
+        return _combine_members(bundle, scores)
+    return bundle.views.statistic(mean_of_members(scores.ranked).copy(), block)
+
+
+def _combine_members(bundle: Bundle, scores: BlockScores) -> Doubles:
+    """Format 1: members' rankings, each on the scale of its held-out rows, averaged."""
     tensors, ranking = bundle.tensors, bundle.shape.ranking
     total = np.zeros(scores.mu.shape[1])
     for m in range(bundle.shape.members):

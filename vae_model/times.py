@@ -20,15 +20,18 @@ _SQRT_2 = math.sqrt(2.0)
 
 @dataclass(frozen=True)
 class TimeEncoder:
-    """Cyclic parts of a date, timestamp or time of day: (sin, cos) of each period that varies, and one range part.
+    """Cyclic parts of a date, timestamp or time of day: (sin, cos) of each period that varies, and one linear part.
 
-    The range part is 0 within one span of the training range on either side and grows beyond it, so a nightly run can
-    go on for a while, yet year 1970 or 9999 is unusual. Periods in seconds; the week starts at 1970-01-05, a Monday.
+    The linear part is the standardised moment. Nights go on after training: what comes up to `grace_s` after the last
+    moment that training saw counts as that moment. Periods in seconds; the week starts at 1970-01-05, a Monday.
+    Bundles of earlier versions are not `linear`: their last part is 0 within one span of the training range on either
+    side and grows beyond it.
     """
 
     periods: tuple[str, ...]
     start_s: float
     end_s: float
+    linear: bool = False
     kind: ClassVar[str] = "time"
     PERIODS: ClassVar[dict[str, tuple[float, float]]] = {
         "minute": (3_600.0, 0.0),
@@ -37,6 +40,7 @@ class TimeEncoder:
         "year": (365.2425 * _DAY_S, 0.0),
     }
     MIN_SPAN_S: ClassVar[float] = 30.0 * _DAY_S
+    MAX_GRACE_S: ClassVar[float] = 14.0 * _DAY_S
 
     @property
     def parts(self) -> int:
@@ -47,9 +51,15 @@ class TimeEncoder:
         s = to_seconds(values)
         s = s[np.isfinite(s)]
         if not s.size:
-            return cls((), 0.0, 0.0)
+            return cls((), 0.0, 0.0, linear=True)
         periods = tuple(name for name in cls.PERIODS if cls._varies(name, s))
-        return cls(periods, float(s.min()), float(s.max()))
+        return cls(periods, float(s.min()), float(s.max()), linear=True)
+
+    @property
+    def grace_s(self) -> float:
+        """An eighth of the training range, at least a day and at most fourteen; none for times of day."""
+        span = self.end_s - self.start_s
+        return min(self.MAX_GRACE_S, max(float(_DAY_S), span / 8)) if span > _DAY_S else 0.0
 
     @classmethod
     def _varies(cls, name: str, s: Doubles) -> bool:
@@ -68,10 +78,20 @@ class TimeEncoder:
             angle = (2 * np.pi / period) * np.mod(s - origin, period)
             out[2 * i] = np.sin(angle) * _SQRT_2
             out[2 * i + 1] = np.cos(angle) * _SQRT_2
+        out[-1] = self._place(s) if self.linear else self._exceed(s)
+        out[-1, absent] = 0.0
+        return absent
+
+    def _place(self, s: Doubles) -> Doubles:
+        """Moments on a scale on which evenly spread ones have a standard deviation of 1."""
+        late = np.maximum(s - self.grace_s, np.minimum(s, self.end_s))
+        unit = max(self.end_s - self.start_s, 1.0) / math.sqrt(12.0)
+        return soft_clip((late - 0.5 * (self.start_s + self.end_s)) / unit)
+
+    def _exceed(self, s: Doubles) -> Doubles:
         span = max(self.end_s - self.start_s, self.MIN_SPAN_S)
         beyond = np.maximum(self.start_s - span - s, s - self.end_s - span) / span
-        out[-1] = soft_clip(np.maximum(beyond, 0.0))
-        return absent
+        return soft_clip(np.maximum(beyond, 0.0))
 
     def decode(self, parts: Floats) -> list[str]:
         """The expected phases in words, such as 'hour 14:30, weekday Tue' (a moment is not determined by them)."""
