@@ -28,6 +28,7 @@ from vae_model.errors import BundleError
 from vae_model.profile import Profile
 from vae_model.rules import Shape
 from vae_model.schema import append_score_fields
+from vae_model.self_test import SelfTest
 from vae_model.tensors import read_tensors, write_tensors
 from vae_model.value_counts import ValueCounts
 from vae_model.views import Views
@@ -57,6 +58,7 @@ class Bundle:
         versions: packages that trained it.
         profile: what training saw in each column; None in bundles older than it.
         views: how rows are judged; None in bundles of format 1.
+        self_test: what the model finds of faults that were planted in held-out rows; None in older bundles.
     """
 
     encoder: TableEncoder
@@ -71,6 +73,7 @@ class Bundle:
     versions: Mapping[str, str] = field(default_factory=dict)
     profile: Profile | None = None
     views: Views | None = None
+    self_test: SelfTest | None = None
 
     @property
     def features(self) -> tuple[Column, ...]:
@@ -109,6 +112,8 @@ class Bundle:
         added: dict[str, Any] = {"profile": self.profile.to_json()} if self.profile else {}
         if self.views is not None:
             added["views"] = self.views.to_json()
+        if self.self_test is not None:
+            added["self_test"] = self.self_test.to_json()
         if self.encoder.counts:
             added["counts"] = [counts and counts.to_json() for counts in self.encoder.counts]
         return {
@@ -235,4 +240,5 @@ def _build(content: Mapping[str, Any], tensor_bytes: bytes) -> Bundle:
         versions=content["versions"],
         profile=Profile.from_json(content["profile"]) if "profile" in content else None,
         views=Views.load(content["views"], tensors, encoder) if "views" in content else None,
+        self_test=SelfTest.from_json(content["self_test"]) if "self_test" in content else None,
     )

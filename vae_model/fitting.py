@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ from vae_model.profiling import attach_profile
 from vae_model.rows import RowStore
 from vae_model.rules import Recipe, Shape, choose_recipe, choose_shape
 from vae_model.scorer import build_forward
+from vae_model.self_test import run_self_test
 from vae_model.nearness import MAX_PROTOTYPES
 from vae_model.sources import BATCH_ROWS, Source, TrainingRows, open_rows
 from vae_model.training import Trainer, TrainEvent, choose_device, export_weights, take_batch
@@ -42,6 +44,7 @@ STORED_DRAWS = 64
 STATISTICS_ROWS = 200_000
 JUDGED_ROWS = 5_000
 REGRESSED_ROWS = 20_000
+TESTED_ROWS = 4_000
 
 
 def fit(  # noqa: PLR0913
@@ -85,7 +88,7 @@ def fit(  # noqa: PLR0913
     encoder = fit_encoder(plan.features, sample, columns.max_categories, rows.count)
     shape = choose_shape(encoder.layout, model)
     recipe = choose_recipe(rows.count, model, train)
-    store, held_out = _split(rows, encoder, recipe)
+    store, held_out, tested = _split(rows, encoder, recipe)
     judged = RowStore(encoder.layout)
     judged.append(held_out.take(slice(0, JUDGED_ROWS)))
     network = Network(encoder.layout, shape, recipe.seed).to(choose_device(train.device))
@@ -110,7 +113,8 @@ def fit(  # noqa: PLR0913
         versions={name: importlib.metadata.version(name) for name in ("numpy", "pyarrow", "torch")},
     )
     calibrated = _calibrate(bundle if shape.forks else _with_residual_sigma(bundle, held_out), views, held_out)
-    return attach_profile(calibrated, sample, held_out)
+    with_test = _replace(calibrated, self_test=run_self_test(calibrated, tested, recipe.seed))
+    return attach_profile(with_test, sample, held_out)
 
 
 def _merge_options(
@@ -127,18 +131,23 @@ def _merge_options(
     )
 
 
-def _split(rows: TrainingRows, encoder: TableEncoder, recipe: Recipe) -> tuple[RowStore, Encoded]:
-    """Encode all rows once: a seeded choice of them is held out, the rest is packed for training."""
+def _split(rows: TrainingRows, encoder: TableEncoder, recipe: Recipe) -> tuple[RowStore, Encoded, pa.Table]:
+    """Encode all rows once: a seeded choice of them is held out, the rest is packed for training. Some of the held-out
+    rows also come as they are, for the self-test."""
     chosen = np.zeros(rows.count, np.bool_)
     chosen[np.random.default_rng(recipe.seed).permutation(rows.count)[: recipe.holdout]] = True
     store, held_out, start = RowStore(encoder.layout), [], 0
+    tested: list[pa.RecordBatch] = []
+    share = min(1.0, TESTED_ROWS / recipe.holdout)
     for batch in rows.batches():
         encoded = encoder.encode(batch)
         mine = chosen[start : start + encoded.rows]
         start += encoded.rows
         held_out.append(take_rows(encoded, np.flatnonzero(mine)))
+        whole = np.flatnonzero(mine)
+        tested.append(batch.take(pa.array(whole[: math.ceil(len(whole) * share)])))
         store.append(take_rows(encoded, np.flatnonzero(~mine)))
-    return store, concat_encoded(held_out)
+    return store, concat_encoded(held_out), pa.Table.from_batches(tested)
 
 
 @contextmanager

@@ -120,7 +120,8 @@ class Likelihood:
     def _bound(self, raw: Floats) -> Floats:
         rest: Floats = self._low + self._width / 2 - raw
         rest *= np.float32(4.0) / self._width
-        np.exp(rest, out=rest)
+        with np.errstate(over="ignore"):  # infinity ends at the lower bound
+            np.exp(rest, out=rest)
         rest += np.float32(1.0)
         bounded: Floats = np.divide(self._width, rest, out=rest)
         bounded += self._low

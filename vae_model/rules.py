@@ -108,7 +108,7 @@ def choose_recipe(rows: int, model: ModelOptions, train: TrainOptions) -> Recipe
         learning_rate=2e-2 if train.learning_rate == "auto" else train.learning_rate,
         holdout=holdout,
         patience=train.patience,
-        trim=(0.1 if small else 0.0) if train.trim == "auto" else train.trim,
+        trim=0.0 if train.trim == "auto" else train.trim,
         mask=0.1 if train.mask == "auto" else train.mask,
         warmup=0.3,
         samples=1 if model.samples == "auto" else model.samples,

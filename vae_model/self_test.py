@@ -1,0 +1,148 @@
+"""The self-test: what a trained model would find in the user's own table. Generic faults are planted in held-out rows,
+column by column (`planting`), and scored as any night would be: a map of what is heard, and of what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from vae_model.planting import Planted, plant_faults
+from vae_model.scales import Doubles
+
+if TYPE_CHECKING:
+    from vae_model.bundle import Bundle
+
+BUDGET = 0.001
+PLANTED_ROWS = 50
+MAX_CELLS = 600
+# Alerts whose reasons are looked up: each costs as many rows as there are columns.
+EXPLAINED_ROWS = 8
+MAX_REPAIRS = 150_000
+# Below this share of alerts a fault is as good as not found.
+HEARD_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What became of one fault in one column.
+
+    Attributes:
+        rows: broken rows.
+        alerts: share of them below the budget.
+        auroc: share of pairs (broken row, held-out row) in the right order.
+        first: share of the explained alerts whose first reason is the broken column; None where none was explained.
+    """
+
+    column: str
+    fault: str
+    rows: int
+    alerts: float
+    auroc: float
+    first: float | None
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """The detectability map of a bundle; `clean_alerts` is the share of alerts among the rows as they were."""
+
+    rows: int
+    clean_alerts: float
+    detections: tuple[Detection, ...]
+
+    @property
+    def auroc(self) -> float:
+        return float(np.mean([d.auroc for d in self.detections])) if self.detections else 0.5
+
+    @property
+    def alerts(self) -> float:
+        return float(np.mean([d.alerts for d in self.detections])) if self.detections else 0.0
+
+    def by_fault(self) -> list[Detection]:
+        """The mean over columns of each fault, in the order of the faults."""
+        return [_mean("", fault, self._of(fault=fault)) for fault in dict.fromkeys(d.fault for d in self.detections)]
+
+    def by_column(self) -> list[Detection]:
+        """The mean over faults of each column."""
+        return [_mean(name, "", self._of(column=name)) for name in dict.fromkeys(d.column for d in self.detections)]
+
+    def deaf_columns(self) -> list[str]:
+        """Columns in which hardly any fault would be an alert."""
+        return [
+            name
+            for name in dict.fromkeys(d.column for d in self.detections)
+            if all(d.alerts < HEARD_SHARE for d in self._of(column=name))
+        ]
+
+    def _of(self, **wanted: str) -> list[Detection]:
+        return [d for d in self.detections if all(getattr(d, name) == value for name, value in wanted.items())]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "rows": self.rows,
+            "clean_alerts": self.clean_alerts,
+            "detections": [asdict(detection) for detection in self.detections],
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> SelfTest:
+        return cls(data["rows"], data["clean_alerts"], tuple(Detection(**d) for d in data["detections"]))
+
+
+def _mean(column: str, fault: str, found: Sequence[Detection]) -> Detection:
+    first = [d.first for d in found if d.first is not None]
+    return Detection(
+        column, fault, sum(d.rows for d in found), float(np.mean([d.alerts for d in found])),
+        float(np.mean([d.auroc for d in found])), float(np.mean(first)) if first else None,
+    )  # fmt: skip
+
+
+def run_self_test(bundle: Bundle, held_out: pa.Table, seed: int = 0) -> SelfTest:
+    """Plant faults in held-out rows and score them.
+
+    Args:
+        bundle: calibrated.
+        held_out: rows that the network has not seen, as they are.
+        seed: of the rows to break.
+    """
+    from vae_model.scorer import Scorer
+
+    scorer = Scorer(bundle, BUDGET, explain="none")
+    clean = _score(scorer, held_out)
+    kinds = {column.name: column.kind for column in bundle.features}
+    count = PLANTED_ROWS if len(kinds) * 6 <= MAX_CELLS else max(5, PLANTED_ROWS * MAX_CELLS // (len(kinds) * 6))
+    planted = list(plant_faults(held_out.select(list(kinds)), kinds, count, seed))
+    explained = int(np.clip(MAX_REPAIRS // max(1, len(kinds) * len(planted)), 1, EXPLAINED_ROWS))
+    ordered = np.sort(clean)
+    detections = tuple(_judge(scorer, fault, ordered, explained) for fault in planted)
+    return SelfTest(held_out.num_rows, round(float((clean > -np.log10(BUDGET)).mean()), 6), detections)
+
+
+def _score(scorer: Any, table: pa.Table) -> Doubles:
+    """-log10 p of each row."""
+    parts = [scorer.score_batch(batch).column("anomaly_score").to_numpy() for batch in table.to_batches()]
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def _judge(scorer: Any, planted: Planted, clean: Doubles, explained: int) -> Detection:
+    scores = _score(scorer, planted.table)
+    below, at_most = (np.searchsorted(clean, scores, side=side) for side in ("left", "right"))
+    auroc = float(np.mean(0.5 * (below + at_most)) / max(1, len(clean)))
+    alerts = np.flatnonzero(scores > -np.log10(BUDGET))
+    first = None
+    if len(alerts):
+        names = _first_reasons(scorer, planted.table, alerts[:explained])
+        first = round(float(np.mean([name == planted.column for name in names])), 4)
+    share = round(len(alerts) / len(scores), 4)
+    return Detection(planted.column, planted.fault, len(scores), share, round(auroc, 4), first)
+
+
+def _first_reasons(scorer: Any, table: pa.Table, rows: npt.NDArray[np.intp]) -> list[str]:
+    batch = table.take(pa.array(rows)).combine_chunks().to_batches()[0]
+    encoded = scorer.bundle.encoder.encode(batch)
+    shares = scorer.explainer.shares(encoded, np.zeros((len(scorer.bundle.features), batch.num_rows), np.float32))
+    return [scorer.bundle.feature_names[k] for k in np.argmax(shares, axis=0)]
