@@ -2,8 +2,8 @@
 
 Numbers are standardised and softly clipped: beyond +-5 standard deviations the value grows like log1p, so an absurd
 value stays more unusual than a large one without drowning the other columns. Where that scale squeezes most values into
-a point (waiting times from seconds to weeks) a second part gives the value's rank, as a normal score. Encoders are plain
-data: JSON in a bundle.
+a point (waiting times from seconds to weeks) a second part gives the value's rank, as a normal score. Encoders are
+plain data: JSON in a bundle.
 """
 
 from __future__ import annotations
@@ -43,6 +43,12 @@ class NumberEncoder:
     @property
     def parts(self) -> int:
         return 2 if self.quantiles else 1
+
+    @property
+    def zero(self) -> float:
+        """What the first part of 0 is, less a rounding error."""
+        z = float(soft_clip(np.array([-self.mean / self.std]))[0])
+        return z - 1e-6 * max(1.0, abs(z))
 
     @classmethod
     def fit(cls, values: pa.Array) -> NumberEncoder:

@@ -65,6 +65,10 @@ class Layout:
         """Column index of each stretch that `starts` begins."""
         return np.asarray(self.continuous, dtype=np.intp)[self.starts]
 
+    def first_part(self, column: int) -> int:
+        """Row of x where a column's continuous parts begin."""
+        return self.continuous.index(column)
+
     @property
     def inputs(self) -> int:
         return len(self.continuous) + len(self.booleans)
@@ -84,8 +88,8 @@ def choose_rows(numbers: Sequence[int] | npt.NDArray[np.intp]) -> Rows:
 
 @dataclass
 class Encoded:
-    """Network inputs of n rows: x [P + B, n] float32, codes [C, n] int32, absent [K, n] bool; and `values` [V, n] int32,
-    the codes of the counted columns, which no network reads."""
+    """Network inputs of n rows: x [P + B, n] float32, codes [C, n] int32, absent [K, n] bool; and `values` [V, n]
+    int32, the codes of the counted columns, which no network reads."""
 
     x: Floats
     codes: Codes
@@ -160,7 +164,7 @@ class TableEncoder:
         return Encoded(x, codes, absent, self._encode_values(batch, codes, absent))
 
     def _encode_values(self, batch: pa.RecordBatch, codes: Codes, absent: Bools) -> Codes:
-        """Codes of the counted columns, [V, n]; those of a category are the network's where both keep the same levels."""
+        """Codes of the counted columns, [V, n]: a category's are the network's where both keep the same levels."""
         layout = self.layout
         values = np.empty((len(layout.counted), batch.num_rows), np.int32)
         for row, k in enumerate(layout.counted):

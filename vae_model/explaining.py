@@ -62,8 +62,8 @@ class Explainer:
         return _to_shares(surprise)
 
     def _relief(self, block: Encoded) -> Floats:
-        """[K, n] how much less unusual each row is once a column holds what is expected there: the fall of the statistic,
-        and, where several columns are to blame so that none helps alone, a little of the fall of the network's terms."""
+        """[K, n] how much less unusual each row is once a column holds what is expected: the fall of the statistic and,
+        where several columns are to blame so that none helps alone, a little of that of the network's terms."""
         columns, n = len(self.baseline), block.rows
         repaired = take_rows(block, np.tile(np.arange(n), columns))
         shared = ask_peers(self.forward, block) if self.bundle.shape.peers else None
@@ -76,7 +76,7 @@ class Explainer:
         return np.asarray(relief + BY_TERMS * before * _to_shares(nats), np.float32)
 
     def _expect(self, block: Encoded, k: int, shared: list[Outputs] | None) -> list[Outputs]:
-        """What is expected in column k: by its peers, or without a second view by the decoder while the column is hidden."""
+        """What is expected in column k: by its peers, or without a second view by the decoder that does not see it."""
         if shared is not None:
             return shared
         rows = np.arange(block.rows)
@@ -249,7 +249,9 @@ def _repair_value(bundle: Bundle, rows: Encoded, k: int) -> None:
         inputs = rows.x[np.flatnonzero(np.asarray(layout.continuous) == k)]
     levels = np.asarray(counts.levels, np.float64)
     expected = np.asarray(encoder.decode(inputs), np.float64)
-    upper = np.searchsorted(levels, expected).clip(1, len(levels) - 1) if len(levels) > 1 else np.zeros(len(expected), int)
+    upper = (
+        np.searchsorted(levels, expected).clip(1, len(levels) - 1) if len(levels) > 1 else np.zeros(len(expected), int)
+    )
     lower = np.maximum(upper - 1, 0)
     rows.values[row] = np.where(expected - levels[lower] <= levels[upper] - expected, lower, upper)
 

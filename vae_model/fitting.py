@@ -27,6 +27,7 @@ from vae_model.errors import DataError
 from vae_model.explaining import take_rows
 from vae_model.forward import BlockScores, mean_of_members
 from vae_model.likelihood import unbound_log_sigma
+from vae_model.nearness import MAX_PROTOTYPES, choose_prototypes
 from vae_model.network import Network
 from vae_model.options import ColumnOptions, ModelOptions, TrainOptions
 from vae_model.profiling import attach_profile
@@ -34,7 +35,6 @@ from vae_model.rows import RowStore
 from vae_model.rules import Recipe, Shape, choose_recipe, choose_shape
 from vae_model.scorer import build_forward
 from vae_model.self_test import run_self_test
-from vae_model.nearness import MAX_PROTOTYPES
 from vae_model.sources import BATCH_ROWS, Source, TrainingRows, open_rows
 from vae_model.training import Trainer, TrainEvent, choose_device, export_weights, take_batch
 from vae_model.views import Views, count_views, fit_views
@@ -92,7 +92,8 @@ def fit(  # noqa: PLR0913
     judged = RowStore(encoder.layout)
     judged.append(held_out.take(slice(0, JUDGED_ROWS)))
     network = Network(encoder.layout, shape, recipe.seed).to(choose_device(train.device))
-    views = count_views(encoder, _encode(encoder, sample), _take_prototypes(store), store.rows, recipe.seed)
+    prototypes = choose_prototypes(encoder.layout, _take_prototypes(store), store.rows, recipe.seed)
+    views = count_views(encoder, _encode(encoder, sample), prototypes)
     if network.peers is not None:
         first = take_batch(store, torch.arange(min(store.rows, REGRESSED_ROWS))[None], torch.device("cpu"))
         network.peers.start_from_regression(first.x[0], first.absent[0])

@@ -71,8 +71,10 @@ def choose_prototypes(layout: Layout, rows: Encoded, training_rows: int, seed: i
     """Some training rows, all of them where they are few; None where so few could be kept that they say nothing.
 
     Args:
+        layout: of the table.
         rows: some training rows, in random order.
         training_rows: how many there are.
+        seed: of the directions.
     """
     widths = [min(DIRECTIONS, n) for n in layout.levels]
     inputs = layout.inputs + layout.columns + sum(widths)

@@ -1,8 +1,8 @@
-"""Counted pairs: how often each value of a column was seen with each value of the one other column that tells most about
-it, and how unusual that makes a pair.
+"""Counted pairs: how often each value of a column was seen with each value of the one other column that tells most
+about it, and how unusual that makes a pair.
 
-P(a | b) = (count(a, b) + w q(a)) / (count(b) + w), with q(a) the column's own distribution (a Dirichlet prior of weight w
-around it; MacKay & Peto 1995, 'A hierarchical Dirichlet language model', eq. 7). A pair is as unusual as the share of
+P(a | b) = (count(a, b) + w q(a)) / (count(b) + w), with q(a) the column's own distribution (a Dirichlet prior of weight
+w around it; MacKay & Peto 1995, 'A hierarchical Dirichlet language model', eq. 7). A pair is as unusual as the share of
 training rows whose value is at most as likely, each row judged by the others (leave one out).
 """
 
@@ -45,7 +45,9 @@ class PairCounts:
 
     @cached_property
     def table(self) -> Doubles:
-        return np.bincount(self.cells, self.counts, self.shape[0] * self.shape[1]).reshape(self.shape)
+        table: Doubles = np.zeros(self.shape[0] * self.shape[1])
+        table[self.cells] = self.counts
+        return table.reshape(self.shape)
 
     @cached_property
     def surprise(self) -> Floats:

@@ -6,7 +6,7 @@ are wrong (zero instead of zero is none). Nothing here knows a table by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,13 +14,38 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vae_model.scales import Doubles, to_array
+
 Rows = npt.NDArray[np.intp]
 Bools = npt.NDArray[np.bool_]
-Doubles = npt.NDArray[np.float64]
-# (table, name of the column, rows to break, random generator) -> wrong values, of the column's type
-Change = Callable[[pa.Table, str, Rows, np.random.Generator], pa.Array]
+Moments = npt.NDArray[np.datetime64]
 
-_US_PER_DAY = 86_400_000_000
+
+@dataclass(frozen=True)
+class Cells:
+    """The cells to break: some rows of one column of a table."""
+
+    table: pa.Table
+    column: str
+    rows: Rows
+    rng: np.random.Generator
+
+    @property
+    def dtype(self) -> pa.DataType:
+        return self.table.schema.field(self.column).type
+
+    @property
+    def values(self) -> pa.Array:
+        """The right values."""
+        return self.take(self.column, self.rows)
+
+    def take(self, column: str, rows: Rows) -> pa.Array:
+        return to_array(self.table[column].take(pa.array(rows)))
+
+
+# Wrong values, of the column's type.
+Change = Callable[[Cells], pa.Array]
+
 NEVER_SEEN = "zyx-never-seen"
 
 
@@ -43,7 +68,7 @@ class Planted:
     table: pa.Table
 
 
-def plant_faults(table: pa.Table, kinds: dict[str, str], count: int, seed: int = 0) -> Iterator[Planted]:
+def plant_faults(table: pa.Table, kinds: Mapping[str, str], count: int, seed: int = 0) -> Iterator[Planted]:
     """Each fault in each column that it can happen to.
 
     Args:
@@ -58,11 +83,12 @@ def plant_faults(table: pa.Table, kinds: dict[str, str], count: int, seed: int =
                 continue
             rng = np.random.default_rng([seed, *name.encode(), *fault.name.encode()])
             rows = np.sort(rng.choice(table.num_rows, min(2 * count, table.num_rows), replace=False))
+            cells = Cells(table, name, rows, rng)
             try:
-                values = fault.change(table, name, rows, rng)
+                values = fault.change(cells)
             except (pa.ArrowInvalid, LookupError):
                 continue  # the type cannot hold the wrong value, or there is no like column
-            wrong = np.flatnonzero(_differ(values, table[name].take(pa.array(rows)).combine_chunks()))[:count]
+            wrong = np.flatnonzero(_differ(values, cells.values))[:count]
             if len(wrong) < 5:
                 continue
             broken = table.take(pa.array(rows[wrong]))
@@ -72,93 +98,86 @@ def plant_faults(table: pa.Table, kinds: dict[str, str], count: int, seed: int =
 
 
 def _differ(one: pa.Array, two: pa.Array) -> Bools:
-    if isinstance(two, pa.ChunkedArray):
-        two = pa.concat_arrays(two.chunks)
-    same = pc.fill_null(pc.equal(one, two), False)
-    both_null = pc.and_(one.is_null(), two.is_null())
-    return ~np.asarray(pc.or_(same, both_null).to_numpy(zero_copy_only=False))
-
-
-def _doubles(table: pa.Table, name: str, rows: Rows) -> Doubles:
-    return np.asarray(table[name].take(pa.array(rows)).cast(pa.float64()).to_numpy(), np.float64)
+    same = pc.or_(pc.fill_null(pc.equal(one, two), False), pc.and_(one.is_null(), two.is_null()))
+    return ~np.asarray(same.to_numpy(zero_copy_only=False))
 
 
 def _number(function: Callable[[Doubles], Doubles]) -> Change:
     """Every wrong number is a function of the right one; NULL stays NULL."""
 
-    def change(table: pa.Table, name: str, rows: Rows, rng: np.random.Generator) -> pa.Array:
-        wrong = function(_doubles(table, name, rows))
-        dtype = table.schema.field(name).type
-        if pa.types.is_integer(dtype):
+    def change(cells: Cells) -> pa.Array:
+        wrong = function(np.asarray(cells.values.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64))
+        if pa.types.is_integer(cells.dtype):
             wrong = np.round(wrong)
-        return pa.array(wrong, from_pandas=True).cast(dtype)
+        return pa.array(wrong, from_pandas=True).cast(cells.dtype)
 
     return change
 
 
-def _null(table: pa.Table, name: str, rows: Rows, rng: np.random.Generator) -> pa.Array:
-    return pa.nulls(len(rows), table.schema.field(name).type)
+def _null(cells: Cells) -> pa.Array:
+    return pa.nulls(len(cells.rows), cells.dtype)
 
 
-def _another_row(table: pa.Table, name: str, rows: Rows, rng: np.random.Generator) -> pa.Array:
-    known = np.flatnonzero(table[name].is_valid().to_numpy())
-    return _flat(table[name].take(pa.array(rng.choice(known, len(rows)))))
+def _another_row(cells: Cells) -> pa.Array:
+    known = np.flatnonzero(cells.table[cells.column].is_valid().to_numpy())
+    return cells.take(cells.column, cells.rng.choice(known, len(cells.rows)))
 
 
-def _never_seen(table: pa.Table, name: str, rows: Rows, rng: np.random.Generator) -> pa.Array:
-    return pa.array([NEVER_SEEN] * len(rows), table.schema.field(name).type)
+def _never_seen(cells: Cells) -> pa.Array:
+    return pa.array([NEVER_SEEN] * len(cells.rows)).cast(cells.dtype)
 
 
-def _flip(table: pa.Table, name: str, rows: Rows, rng: np.random.Generator) -> pa.Array:
-    return pc.invert(_flat(table[name].take(pa.array(rows))))
+def _flip(cells: Cells) -> pa.Array:
+    return pc.invert(cells.values)
 
 
-def _flat(values: pa.ChunkedArray) -> pa.Array:
-    return pa.concat_arrays(values.chunks) if isinstance(values, pa.ChunkedArray) else values
-
-
-def _swapped(table: pa.Table, name: str, rows: Rows, rng: np.random.Generator) -> pa.Array:
+def _swapped(cells: Cells) -> pa.Array:
     """The value of the next column of the same type, as if the two had changed places (the other one is kept)."""
-    dtype = table.schema.field(name).type
-    like = [f.name for f in table.schema if f.type == dtype and f.name != name and table[f.name].null_count < len(table)]
-    if not like:
-        raise LookupError(name)
-    after = [n for n in like if table.schema.get_field_index(n) > table.schema.get_field_index(name)]
-    return _flat(table[(after or like)[0]].take(pa.array(rows)))
+    names = cells.table.column_names
+    at = names.index(cells.column)
+    for name in names[at + 1 :] + names[:at]:
+        known = cells.table[name].null_count < cells.table.num_rows
+        if known and cells.table.schema.field(name).type == cells.dtype:
+            return cells.take(name, cells.rows)
+    raise LookupError(cells.column)
 
 
-def _time(function: Callable[[npt.NDArray[np.datetime64]], npt.NDArray[np.datetime64]]) -> Change:
+def _time(function: Callable[[Moments], Moments]) -> Change:
     """Every wrong moment is a function of the right one (microseconds); NULL stays NULL."""
 
-    def change(table: pa.Table, name: str, rows: Rows, rng: np.random.Generator) -> pa.Array:
-        dtype = table.schema.field(name).type
-        if pa.types.is_time(dtype):
-            raise LookupError(name)
-        values = _flat(table[name].take(pa.array(rows)))
-        zone = getattr(dtype, "tz", None)
-        moments = np.asarray(values.cast(pa.timestamp("us", tz=zone)).cast(pa.timestamp("us")).to_numpy(False))
-        return pa.array(function(moments.astype("datetime64[us]")), pa.timestamp("us")).cast(dtype, safe=False)
+    def change(cells: Cells) -> pa.Array:
+        if pa.types.is_time(cells.dtype):
+            raise LookupError(cells.column)
+        zone = getattr(cells.dtype, "tz", None)
+        plain = cells.values.cast(pa.timestamp("us", tz=zone)).cast(pa.int64())
+        moments = np.asarray(plain.to_numpy(zero_copy_only=False))
+        if plain.null_count:
+            moments = np.asarray(pc.fill_null(plain, np.iinfo(np.int64).min).to_numpy())
+        wrong = function(moments.astype("datetime64[us]"))
+        return pa.array(wrong, pa.timestamp("us")).cast(pa.timestamp("us", tz=zone)).cast(cells.dtype, safe=False)
 
     return change
 
 
-def _years_later(years: int) -> Callable[[npt.NDArray[np.datetime64]], npt.NDArray[np.datetime64]]:
-    def change(moments: npt.NDArray[np.datetime64]) -> npt.NDArray[np.datetime64]:
+def _years_later(years: int) -> Callable[[Moments], Moments]:
+    def change(moments: Moments) -> Moments:
         months = moments.astype("datetime64[M]")
         rest = moments - months
-        return (months + np.timedelta64(12 * years, "M")) + rest
+        later: Moments = (months + np.timedelta64(12 * years, "M")) + rest
+        return later
 
     return change
 
 
-def _day_and_month(moments: npt.NDArray[np.datetime64]) -> npt.NDArray[np.datetime64]:
+def _day_and_month(moments: Moments) -> Moments:
     """2015-03-07 becomes 2015-07-03, where the day can be a month."""
     years, months, days = (moments.astype(f"datetime64[{unit}]") for unit in "YMD")
     month, day = (months - years).astype(int), (days - months).astype(int)
     able = ~np.isnat(moments) & (day < 12)
     swapped = years.astype("datetime64[M]") + np.where(able, day, 0)
     wrong = swapped.astype("datetime64[D]") + np.where(able, month, 0) + (moments - days)
-    return np.where(able, wrong, moments)
+    swapped_moments: Moments = np.where(able, wrong, moments)
+    return swapped_moments
 
 
 FAULTS = (

@@ -1,10 +1,10 @@
-"""How rare a term is among held-out rows, on one scale for all terms: t = -log10 of the share of rows with a term at least
-as large. Evaluated on every row, so cheap where a term is ordinary and exact where it is not.
+"""How rare a term is among held-out rows, on one scale for all terms: t = -log10 of the share of rows with a term at
+least as large. Evaluated on every row, so cheap where a term is ordinary and exact where it is not.
 
 Below the 95 % quantile t is a line through the median; between the knots beyond it, linear; beyond the last knot it
-follows a generalised Pareto tail (Pickands 1975) whose shape and scale are the estimate of Zhang & Stephens 2009, 'A new
-and efficient estimation method for the generalized Pareto distribution', section 3. Negative shapes, which would end
-the tail, become exponential.
+follows a generalised Pareto tail (Pickands 1975) whose shape and scale are the estimate of Zhang & Stephens 2009, 'A
+new and efficient estimation method for the generalized Pareto distribution', section 3. Negative shapes, which would
+end the tail, become exponential.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _LN10 = math.log(10.0)
 
 @dataclass(frozen=True)
 class Tails:
-    """Tails of T terms. `knots` [T, J] ascending, `heights` [T, J] t just beyond each knot, `slopes` [T, J] of t from each
-    knot on (the last: at the start of the Pareto tail), `shape` [T], `rate`, `offset` [T, 1]: the line up to the first
-    knot."""
+    """Tails of T terms. `knots` [T, J] ascending, `heights` [T, J] t just beyond each knot, `slopes` [T, J] of t from
+    each knot on (the last: at the start of the Pareto tail), `shape` [T], `rate`, `offset` [T, 1]: the line up to
+    the first knot."""
 
     knots: Floats
     heights: Floats
@@ -113,8 +113,8 @@ def _fit_pareto(ordered: Doubles, threshold: Doubles) -> tuple[Doubles, Doubles]
 
 
 def estimate_pareto(excess: Doubles) -> tuple[float, float]:
-    """Shape and scale of a generalised Pareto distribution (Zhang & Stephens 2009, section 3), the shape drawn towards 0
-    as if by so many exponential excesses as PRIOR_WEIGHT says."""
+    """Shape and scale of a generalised Pareto distribution (Zhang & Stephens 2009, section 3), the shape drawn towards
+    0 as if by so many exponential excesses as PRIOR_WEIGHT says."""
     x = np.sort(excess)
     n = len(x)
     if x[-1] <= 0:

@@ -92,8 +92,7 @@ class ValueCounts:
         never = np.flatnonzero(counts == 0.0)
         surprise[never] += closed
         if not self.absent:
-            # With or without NULLs at all? n rows without one make the second likelier by sqrt(pi n) (Beta(1/2, 1/2)).
-            surprise[-1] = math.log10(self.rows + 1.0) + 0.5 * math.log10(math.pi * (self.rows + 1.0))
+            surprise[-1] = never_seen(self.rows)
         return surprise.astype(np.float32)
 
     def to_tensors(self, prefix: str) -> dict[str, npt.NDArray[Any]]:
@@ -138,6 +137,12 @@ class _NumberLookup:
         else:
             codes = np.searchsorted(self.levels, x).astype(np.int32)
         out[:] = np.where(self._padded[codes] == x, codes, len(self.levels))
+
+
+def never_seen(rows: int) -> float:
+    """-log10 p of the first event (a NULL, a negative number) after so many rows without one. Either it can happen, at a
+    rate of which nothing is known (Beta(1/2, 1/2)), or it cannot: n rows without one make this likelier by sqrt(pi n)."""
+    return math.log10(rows + 1.0) + 0.5 * math.log10(math.pi * (rows + 1.0))
 
 
 def count_texts(text: pa.Array) -> ValueCounts:
