@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,17 +42,16 @@ class Prototypes:
 
     def distances(self, block: Encoded) -> Floats:
         """Distance of each row to the nearest prototype, [n]."""
-        at = self.locate(block)
-        panels = spread(at)
+        at = spread(self.locate(block))
         with one_blas_thread:
-            product = gather(multiply(self.points, panels), at.shape[1])
-        product *= np.float32(-2.0)
-        product += self._squares
-        nearest = product.min(axis=0)
-        nearest += np.add.reduce(at * at, axis=0)
-        return np.asarray(np.sqrt(np.maximum(nearest, 0.0)), np.float32)
+            nearest = multiply(self.points, at)
+        nearest *= np.float32(-2.0)
+        nearest += self._squares
+        # Over whole panels: numpy would sum the parts of a single row in another order.
+        square = np.add.reduce(at * at, axis=0) + nearest.min(axis=0)
+        return gather(np.sqrt(np.maximum(square, 0.0, dtype=np.float32)), block.rows)
 
-    @property
+    @cached_property
     def _squares(self) -> Floats:
         return np.add.reduce(self.points * self.points, axis=1, keepdims=True)
 

@@ -140,8 +140,11 @@ class _NumberLookup:
 
 
 def never_seen(rows: int) -> float:
-    """-log10 p of the first event (a NULL, a negative number) after so many rows without one. Either it can happen, at a
-    rate of which nothing is known (Beta(1/2, 1/2)), or it cannot: n rows without one make this likelier by sqrt(pi n)."""
+    """-log10 p of the first event (a NULL, a negative number) after so many rows without one.
+
+    Either it can happen, at a rate of which nothing is known (Beta(1/2, 1/2)), or it cannot: n rows without one make
+    that likelier by sqrt(pi n).
+    """
     return math.log10(rows + 1.0) + 0.5 * math.log10(math.pi * (rows + 1.0))
 
 

@@ -106,21 +106,34 @@ def test_vector_of_another_length_is_absent():
     assert encode(encoder, fixed)[1].tolist() == [False]
 
 
-def test_time_is_cyclic_and_range_part_grows_far_outside():
+def test_time_is_cyclic_and_linear_and_gives_the_next_nights_grace():
     stamps = [datetime(2024, 1, 1, h % 24, tzinfo=UTC).replace(day=1 + h // 24) for h in range(24 * 28)]
     encoder = TimeEncoder.fit(pa.array(stamps, pa.timestamp("us", tz="UTC")))
     assert encoder.periods == ("hour", "weekday", "year")
     far = [
-        datetime(2024, 2, 20, tzinfo=UTC),
+        datetime(2024, 1, 28, 23, tzinfo=UTC),
+        datetime(2024, 1, 31, 12, tzinfo=UTC),
+        datetime(2025, 1, 20, tzinfo=UTC),
         datetime(1970, 1, 1, tzinfo=UTC),
         datetime(9999, 12, 31, tzinfo=UTC),
         None,
     ]
     out, absent = encode(encoder, pa.array(far, pa.timestamp("us", tz="UTC")))
-    assert out[-1, 0] == 0.0
-    assert out[-1, 1] > 5
+    assert out[-1, 0] == out[-1, 1] == pytest.approx(3**0.5)
     assert out[-1, 2] > 5
-    assert absent.tolist() == [False, False, False, True]
+    assert out[-1, 3] < -5
+    assert out[-1, 4] > 5
+    assert absent.tolist() == [False, False, False, False, False, True]
+
+
+def test_time_of_an_older_bundle_has_a_range_part():
+    stamps = [datetime(2024, 1, day, tzinfo=UTC) for day in range(1, 29)]
+    fitted = TimeEncoder.fit(pa.array(stamps, pa.timestamp("us", tz="UTC")))
+    older = TimeEncoder(fitted.periods, fitted.start_s, fitted.end_s)
+    moments = [datetime(2024, 2, 20, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)]
+    out, _ = encode(older, pa.array(moments, pa.timestamp("us", tz="UTC")))
+    assert out[-1, 0] == 0.0
+    assert (out[-1, 1:] > 5).all()
 
 
 @pytest.mark.parametrize(

@@ -52,10 +52,10 @@ def test_saving_it_again_changes_no_byte(tmp_path):
         assert (tmp_path / name).read_bytes() == (FOLDER / name).read_bytes()
 
 
-@pytest.mark.parametrize("version", [2, 0, -1, "1", None, 1.5])
+@pytest.mark.parametrize("version", [3, 0, -1, "1", None, 1.5])
 def test_a_format_that_is_not_known_is_refused(tmp_path, version):
     shutil.copytree(FOLDER, tmp_path / "bundle")
     file = tmp_path / "bundle" / "bundle.json"
     file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | {"format_version": version}))
-    with pytest.raises(vm.BundleError, match=r"bundle format 1 to 1 .*; found format .*; use a newer Sandtimer"):
+    with pytest.raises(vm.BundleError, match=r"bundle format 1 to 2 .*; found format .*; use a newer Sandtimer"):
         vm.load(tmp_path / "bundle")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,7 +14,7 @@ from vae_model.columns import plan_columns
 from vae_model.encoding import fit_encoder
 from vae_model.explaining import hide_columns
 from vae_model.peers import Peers
-from vae_model.rules import choose_shape
+from vae_model.rules import MAX_PEER_COLUMNS, choose_shape
 from vae_model.scorer import build_forward
 
 ROWS = 20_000
@@ -39,10 +41,12 @@ def large() -> vm.Bundle:
     return vm.fit(make_related(ROWS, 0), epochs=3)
 
 
-def test_only_large_tables_of_a_vae_have_it(table: pa.Table, large: vm.Bundle, bundle: vm.Bundle) -> None:
+def test_tables_of_any_length_have_it_but_no_autoencoder_and_no_very_wide_table(large: vm.Bundle) -> None:
+    layout = large.encoder.layout
     assert large.shape.peers > 0
-    assert bundle.shape.peers == 0
-    assert choose_shape(ROWS, large.encoder.layout, vm.ModelOptions(kind="autoencoder")).peers == 0
+    assert choose_shape(layout, vm.ModelOptions()).peers == large.shape.peers
+    assert choose_shape(layout, vm.ModelOptions(kind="autoencoder")).peers == 0
+    assert choose_shape(replace(layout, columns=MAX_PEER_COLUMNS + 1), vm.ModelOptions()).peers == 0
 
 
 def test_a_column_does_not_see_itself(large: vm.Bundle) -> None:
@@ -78,7 +82,7 @@ def test_it_starts_from_the_regression_in_closed_form() -> None:
     plan = plan_columns(table.schema, table, vm.ColumnOptions())
     encoder = fit_encoder(plan.features, table, 64, table.num_rows)
     encoded = encoder.encode(table.combine_chunks().to_batches()[0])
-    peers = Peers(encoder.layout, choose_shape(ROWS, encoder.layout, vm.ModelOptions()), torch.Generator())
+    peers = Peers(encoder.layout, choose_shape(encoder.layout, vm.ModelOptions()), torch.Generator())
     x, absent = torch.from_numpy(encoded.x.T.copy()), torch.from_numpy(encoded.absent.T.copy())
     with torch.no_grad():
         peers.head.zero_()
