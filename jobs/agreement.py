@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from jobs.config import Compare
+from vae_model.self_test import SelfTest
 
 Doubles: TypeAlias = npt.NDArray[np.float64]
 
@@ -96,8 +97,14 @@ def measure(
     )
 
 
-def judge(found: Agreement, rules: Compare) -> list[Rule]:
-    """Each rule of the gate; a challenger passes when all hold."""
+def judge(found: Agreement, rules: Compare, detection_loss: float = 0.0) -> list[Rule]:
+    """Each rule of the gate; a challenger passes when all hold.
+
+    Args:
+        found: the comparison.
+        rules: the config's.
+        detection_loss: see `measure_detection_loss`.
+    """
     return [
         Rule(f"overlap of the {found.top} strangest rows", found.overlap, f"at least {rules.min_overlap:g}",
              found.overlap >= rules.min_overlap),
@@ -109,7 +116,19 @@ def judge(found: Agreement, rules: Compare) -> list[Rule]:
              found.flips_per_alert <= rules.max_flips),
         Rule("known anomalies that only the champion finds", found.missed, f"at most {rules.max_missed}",
              found.missed <= rules.max_missed),
+        Rule("planted faults found, less than the champion", detection_loss, f"at most {rules.max_detection_loss:g}",
+             detection_loss <= rules.max_detection_loss),
     ]  # fmt: skip
+
+
+def measure_detection_loss(champion: SelfTest | None, challenger: SelfTest | None) -> float:
+    """By how much a smaller share of planted faults is an alert for the challenger, over the faults and columns of both
+    self-tests; negative where it finds more, 0 where one of them has no self-test."""
+    if champion is None or challenger is None:
+        return 0.0
+    theirs = {(d.column, d.fault): d.alerts for d in challenger.detections}
+    lost = [d.alerts - theirs[d.column, d.fault] for d in champion.detections if (d.column, d.fault) in theirs]
+    return float(np.mean(lost)) if lost else 0.0
 
 
 def calibration_factor(found: Agreement) -> float:

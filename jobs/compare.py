@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import vae_model as vm
-from jobs.agreement import LEVELS, QUANTILES, Agreement, Rule, judge, measure
+from jobs.agreement import LEVELS, QUANTILES, Agreement, Rule, judge, measure, measure_detection_loss
 from jobs.config import Config
 from jobs.engines.base import Engine, TableState
 from jobs.errors import AlarmError
@@ -68,7 +68,7 @@ def compare(
     known = _known_anomalies(rows, config, engine, source)
     found = measure(scored[0], scored[1], known, config.compare.top, config.score.alert_budget)
     _show(found, rows, scored, _key(config, source), reporter)
-    rules = judge(found, config.compare)
+    rules = judge(found, config.compare, measure_detection_loss(*(bundle.self_test for bundle in bundles)))
     reporter.table("rule", "The gate", [_show_rule(rule) for rule in rules])
     refused = [rule for rule in rules if not rule.ok]
     ids = {"champion": bundles[0].model_id, "challenger": bundles[1].model_id}

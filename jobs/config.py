@@ -142,6 +142,7 @@ class Compare(_Section):
     max_calibration_factor: float = Field(default=3.0, gt=1)
     max_flips: float = Field(default=1.5, ge=0)
     max_missed: int = Field(default=0, ge=0)
+    max_detection_loss: float = Field(default=0.05, ge=0, le=1)
 
 
 class SparkConfig(_Section):

@@ -15,15 +15,18 @@ import pyarrow.dataset as pads
 import vae_model as vm
 from jobs.config import Config
 from jobs.errors import ConfigError, SetupError
-from jobs.events import Reporter
+from jobs.events import Field, Reporter
 from jobs.extract import Manifest, read_manifest
 from jobs.models import save_model
 from jobs.tracking import open_tracker
 from vae_model.profiling import measure_nights
+from vae_model.self_test import BUDGET, Detection, SelfTest
 from vae_model.sources import open_rows
 
 # Mean KL of a latent unit below which its posterior is the prior, whatever the row.
 COLLAPSED_NATS = 0.01
+# Share of planted faults found above which a column needs no mention.
+WELL_HEARD = 0.9
 
 
 def train(config: Config, reporter: Reporter, resume: bool = False, alias: str | None = None) -> vm.Bundle:
@@ -63,6 +66,7 @@ def train(config: Config, reporter: Reporter, resume: bool = False, alias: str |
     for note in bundle.notes:
         reporter.say("left out", f"left out: {note}", note=note)
     _say_latent(bundle, reporter)
+    _say_self_test(bundle, reporter)
     clocks = [column.name for column in bundle.features if column.kind == "clock"]
     if clocks:
         message = f"read as clock times such as 1730: {', '.join(clocks)}; columns.kinds can make them numbers"
@@ -100,6 +104,38 @@ def _say_latent(bundle: vm.Bundle, reporter: Reporter) -> None:
         units=len(kl),
         kl=[round(float(value), 4) for value in kl],
     )
+
+
+def _say_self_test(bundle: vm.Bundle, reporter: Reporter) -> None:
+    """What the model found of faults planted in held-out rows, by kind of fault; and where it found nothing."""
+    test = bundle.self_test
+    if test is None or not test.detections:
+        return
+    title = f"Self-test: faults planted in {test.rows:,} held-out rows, one cell a row, at a budget of {BUDGET:g}"
+    reporter.table("self-test", title, [describe_fault(fault, test) for fault in test.by_fault()])
+    reporter.say(
+        "self-test",
+        f"{test.alerts:.0%} of the planted faults are alerts, and {test.clean_alerts:.2%} of the rows as they were",
+        alerts=test.alerts,
+        auroc=test.auroc,
+        clean_alerts=test.clean_alerts,
+    )
+    for name in test.deaf_columns():
+        message = f"{name}: hardly any fault planted in this column would be an alert; watch it by other means"
+        reporter.say("not heard", message, column=name)
+
+
+def describe_fault(fault: Detection, test: SelfTest) -> dict[str, Field]:
+    """A line of the self-test's table."""
+    of_columns = sorted((d.alerts, d.column) for d in test.detections if d.fault == fault.fault)
+    return {
+        "fault": fault.fault,
+        "columns": len(of_columns),
+        "found": f"{fault.alerts:.0%}",
+        "AUROC": round(fault.auroc, 3),
+        "named first": "" if fault.first is None else f"{fault.first:.0%}",
+        "least heard in": ", ".join(f"{name} {share:.0%}" for share, name in of_columns[:3] if share < WELL_HEARD),
+    }
 
 
 def _fit(

@@ -181,14 +181,14 @@ def _day_and_month(moments: Moments) -> Moments:
 
 
 FAULTS = (
-    GenericFault("x1000", ("number",), _number(lambda x: x * 1_000)),
-    GenericFault("x1.6", ("number",), _number(lambda x: x * 1.6)),
-    GenericFault("sign", ("number",), _number(np.negative)),
+    GenericFault("x 1000", ("number",), _number(lambda x: x * 1_000)),
+    GenericFault("x 1.6", ("number",), _number(lambda x: x * 1.6)),
+    GenericFault("wrong sign", ("number",), _number(np.negative)),
     GenericFault("zero", ("number",), _number(np.zeros_like)),
     GenericFault("-999", ("number", "clock"), _number(lambda x: np.full_like(x, -999.0))),
     GenericFault("NULL", ("number", "boolean", "category", "time", "clock"), _null),
-    GenericFault("another row", ("number", "category", "time", "clock"), _another_row),
-    GenericFault("swapped", ("number", "category", "time", "clock"), _swapped),
+    GenericFault("of another row", ("number", "category", "time", "clock"), _another_row),
+    GenericFault("of another column", ("number", "category", "time", "clock"), _swapped),
     GenericFault("never seen", ("category",), _never_seen),
     GenericFault("flipped", ("boolean",), _flip),
     GenericFault("a year late", ("time",), _time(_years_later(1))),
