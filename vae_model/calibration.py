@@ -30,7 +30,7 @@ MIN_EXCEEDANCES_TO_FIT = 50
 MAX_SHAPE = 1.0
 SCORE_KNOTS = 256
 # Excesses that the prior 'ten times rarer for each unit' weighs as much as.
-PRIOR_EXCESSES = 30.0
+PRIOR_EXCESSES = 10.0
 _LOG10_E = math.log10(math.e)
 
 
@@ -87,13 +87,14 @@ class Calibration:
         return cls(tensors[f"{prefix}.knots"], tensors[f"{prefix}.log10_share"], **data)
 
 
-def calibrate_score(statistic: Doubles, in_units: bool = True) -> Calibration:
+def calibrate_score(statistic: Doubles, in_units: bool = True, caution: float = 0.0) -> Calibration:
     """Calibrate a statistic whose units are -log10 of a share, [n] with n >= 1: beyond the largest rows it falls to a
     tenth for each unit, or more slowly where the excesses say so.
 
     Args:
         statistic: of held-out rows, or of rows judged as if they were.
         in_units: False for another statistic: the excesses alone give the rate of its exponential tail.
+        caution: standard errors by which the tail is taken to be longer than estimated.
     """
     ordered = np.sort(np.asarray(statistic, dtype=np.float64))
     n = len(ordered)
@@ -102,12 +103,13 @@ def calibrate_score(statistic: Doubles, in_units: bool = True) -> Calibration:
     excess = ordered[ordered > threshold] - threshold
     prior, unit = (PRIOR_EXCESSES, 1.0 / math.log(10.0)) if in_units else (0.0, 0.0)
     scale = (float(excess.sum()) + prior * unit) / max(len(excess) + prior, 1.0)
+    scale = max(scale, unit, 1e-6) * (1.0 + caution / math.sqrt(max(1, len(excess))))
     knots, log10_share = _body(ordered, SCORE_KNOTS)
     tail_share = (len(excess) + 0.5) / (n + 1)
     sober = math.log10(n + 1.0) + 1.0
     return Calibration(
         knots, np.maximum(log10_share, math.log10(tail_share)), threshold, tail_share, 0.0,
-        max(scale, unit, 1e-6), sys.float_info.max, sober,
+        scale, sys.float_info.max, sober,
     )  # fmt: skip
 
 

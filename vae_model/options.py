@@ -75,7 +75,7 @@ class TrainOptions(_Options):
         epochs: passes over the training rows.
         batch_rows: rows per gradient step.
         learning_rate: peak of the one-cycle schedule.
-        seed: of the split, the initial weights, the batch order, the draws; same seed, same bundle.
+        seed: of the initial weights, the batch order, the draws; same seed, same bundle.
         device: 'auto' takes a GPU when torch sees one.
         holdout: share of rows kept out of training, for early stopping and calibration.
         patience: epochs without a better held-out loss before training stops; 0 never stops early.
