@@ -88,6 +88,7 @@ def render_page(found: Findings) -> str:
         runs=[_describe_run(entry) for entry in found.runs],
         models=[(model_id, found.counts.values("model")[model_id]) for model_id in found.counts.model_ids],
         expected=found.counts.rows * found.budget,
+        **_describe_self_test(found.bundle),
         drifting=[drift for drift in found.watched.drift if drift.alarms],
         psi_limit=found.limits.psi_limit,
     )
@@ -138,6 +139,17 @@ def _rank_blame(found: Findings) -> list[dict[str, Any]]:
         {"column": column, "first": first, "share": share / total, "width": share / largest}
         for column, (first, share) in blame.items()
     ]
+
+
+def _describe_self_test(bundle: Bundle | None) -> dict[str, Any]:
+    """Heads of the faults, and each column with the share of alerts for each fault; None where it cannot happen."""
+    if bundle is None or bundle.self_test is None:
+        return {"faults": [], "heard": []}
+    found = {(d.column, d.fault): d.alerts for d in bundle.self_test.detections}
+    faults = list(dict.fromkeys(fault for _, fault in found))
+    columns = dict.fromkeys(column for column, _ in found)
+    heard = [(column, [found.get((column, fault)) for fault in faults]) for column in columns]
+    return {"faults": [(fault, "number", "") for fault in faults], "heard": heard}
 
 
 def _choose_key_columns(rows: Sequence[StrangeRow]) -> list[str]:

@@ -73,8 +73,8 @@ def corrupt_source_file(job: Job) -> None:
 def newer_bundle(job: Job) -> None:
     path = job.bundle / "bundle.json"
     text = path.read_text(encoding="utf-8")
-    assert '"format_version": 1' in text
-    path.write_text(text.replace('"format_version": 1', '"format_version": 2'), encoding="utf-8")
+    assert '"format_version": 2' in text
+    path.write_text(text.replace('"format_version": 2', '"format_version": 3'), encoding="utf-8")
 
 
 def nothing(job: Job) -> None:
@@ -102,7 +102,7 @@ CASES: dict[str, Bad] = {
         setting("extract.where", "day = '1999-01-01'"), DATA, ("none where", "extract.where"), command="extract"
     ),
     "no bundle": Bad(lambda job: shutil.rmtree(job.bundle), DATA, ("nothing there", "sandtimer train")),
-    "newer bundle": Bad(newer_bundle, DATA, ("format 2", "newer Sandtimer")),
+    "newer bundle": Bad(newer_bundle, DATA, ("format 3", "newer Sandtimer")),
     "no source": Bad(lambda job: shutil.rmtree(job.source), DATA, ("a Delta table at", "none there")),
     "no table": Bad(not_a_table, DATA, ("a Delta table at", "none there")),
     "empty folder": Bad(setting("source.table", "/dev/null/no"), DATA, ("a Delta table at",)),

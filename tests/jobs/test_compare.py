@@ -10,10 +10,11 @@ import pyarrow as pa
 import pytest
 
 import vae_model as vm
-from jobs.agreement import calibration_factor, correlate_ranks, judge, measure
+from jobs.agreement import calibration_factor, correlate_ranks, judge, measure, measure_detection_loss
 from jobs.config import Compare
 from jobs.models import find_model, roll_back, save_model
 from tests.jobs.job import Job, all_files, invoke
+from vae_model.self_test import Detection, SelfTest
 
 # Models of two epochs on 600 rows agree in little but their calibration.
 BUDGET = ("--set", "score.alert_budget=0.05")
@@ -146,7 +147,19 @@ def test_the_measures_on_rows_that_are_known() -> None:
     other = measure(scored(p_value, 0.001), scored(loud, 0.001), known, 100, 0.001)
     assert other.overlap == 1.0 and other.correlation == pytest.approx(1.0)
     assert calibration_factor(other) == pytest.approx(0.0158 / 0.001, rel=0.01)
-    assert [rule.ok for rule in judge(other, Compare())] == [True, True, False, False, True]
+    assert [rule.ok for rule in judge(other, Compare())] == [True, True, False, False, True, True]
     back = measure(scored(p_value, 0.001), scored(p_value[::-1].copy(), 0.001), known, 100, 0.001)
     assert (back.overlap, back.missed, len(back.flipped)) == (0.0, 5, 40)
     assert back.correlation == pytest.approx(-1.0)
+
+
+def test_a_challenger_that_finds_fewer_planted_faults_is_refused() -> None:
+    champion = SelfTest(100, 0.0, tuple(Detection(name, "NULL", 50, 0.9, 0.99, 1.0) for name in ("a", "b")))
+    deaf = SelfTest(100, 0.0, (Detection("a", "NULL", 50, 0.6, 0.9, 1.0), Detection("c", "NULL", 50, 0.0, 0.5, None)))
+    assert measure_detection_loss(champion, deaf) == pytest.approx(0.3)
+    assert measure_detection_loss(deaf, champion) == pytest.approx(-0.3)
+    assert measure_detection_loss(champion, None) == measure_detection_loss(None, deaf) == 0.0
+    rows = pa.table({"anomaly_score": [1.0, 2.0], "anomaly_p_value": [0.1, 0.01], "is_anomaly": [False, False]})
+    same = measure(rows, rows, np.zeros(2, np.bool_), 1, 0.001)
+    refused = [rule.name for rule in judge(same, Compare(), 0.3) if not rule.ok]
+    assert refused == ["planted faults found, less than the champion"]

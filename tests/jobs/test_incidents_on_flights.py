@@ -29,7 +29,7 @@ def flights_bundle(flights: pa.Table, tmp_path_factory: pytest.TempPathFactory) 
     """A small model of a sample of the year."""
     sample = flights.take(pa.array(np.random.default_rng(0).permutation(flights.num_rows)[:TRAIN_ROWS]))
     options = vm.ColumnOptions(ignore=("flight_date",), kinds=KINDS, exclude=("year",))
-    bundle = vm.fit(sample, options, epochs=6, members=1)
+    bundle = vm.fit(sample, options)
     return measure_nights(bundle, sample.to_batches(), "flight_date").save(
         tmp_path_factory.mktemp("flights") / "bundle"
     )
