@@ -14,7 +14,7 @@ from jobs.config import Config
 from jobs.delta.changes import Changes, Piece, are_readable, read_changes
 from jobs.engines.base import Action, Engine, LogEntry, TableState
 from jobs.errors import ConfigError
-from jobs.predicate import Predicate, among, parse_where
+from jobs.predicate import Predicate, among, parse_where, resolve_column
 from vae_model.errors import DataError
 
 MAX_PARTITIONS: Final = 1_000
@@ -126,12 +126,16 @@ def _follow(
             "rows that were updated or deleted",
             "set score.mode to merge (rows by key) or replace (their partitions), or run once with --full",
         )
-    if mode == "merge" and engine.has_change_feed(source, since):
+    if mode == "merge" and engine.has_change_feed(source, since, _keys(config, source)):
         return Increment("merge", f"the rows that changed since version {since}, from the change data feed", since)
     reason = "some are scored already" if some_scored else "rows were updated or deleted"
     reason = "the added files are gone" if exact else reason
     reason = f"no change data feed of them, and {reason}" if mode == "merge" and not exact else reason
     return _touched(changes, source, since, reason)
+
+
+def _keys(config: Config, source: TableState) -> list[str]:
+    return [resolve_column(name, source.schema.names, source.ref.name) for name in config.source.key]
 
 
 def _in_place(changes: Changes, source: TableState, since: int) -> Increment:

@@ -49,6 +49,8 @@ def describe_nothing(made: ScorePlan) -> str:
     """Why an empty plan has nothing to do."""
     scope = f"where {made.read}" if made.read else "in the table"
     reason = made.why if made.action == "nothing" else f"version {made.source.version} has no rows {scope}"
+    if made.action == "merge":
+        reason = f"the rows that changed since version {made.since} are neither in it nor in the scored table"
     return f"nothing to do: {made.source.ref.name}: {reason}"
 
 

@@ -9,7 +9,7 @@ from typing import overload
 import pyarrow as pa
 
 from jobs.delta.datafile import DataFile, Snapshot, first_line
-from jobs.delta.reading import Condition, count_matching
+from jobs.delta.reading import Condition, Filter, count_matching
 from jobs.predicate import Predicate
 from vae_model.errors import DataError
 
@@ -39,6 +39,11 @@ def count_rows(snapshot: Snapshot, files: Sequence[DataFile], predicate: Predica
         return sum(file.rows for file in files)
     condition = bind(predicate, snapshot)
     return sum(count_matching(snapshot, file, condition) for file in files)
+
+
+def count_by_file(snapshot: Snapshot, files: Sequence[DataFile], condition: Filter | None) -> dict[str, int]:
+    """How many rows of each file match, by path; from the log alone without a condition."""
+    return {file.path: count_matching(snapshot, file, condition) if condition else file.rows for file in files}
 
 
 def prune_files(snapshot: Snapshot, predicate: Predicate | None) -> tuple[DataFile, ...]:

@@ -11,14 +11,15 @@ from typing import Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
-from deltalake.exceptions import DeltaError
 
 from jobs.config import EngineName
 from jobs.delta import snapshot as snapshots
 from jobs.delta.datafile import DataFile
+from jobs.delta.feed import read_changed_keys
+from jobs.delta.keys import KeySet
 from jobs.delta.pruning import bind, count_rows, prune_files
 from jobs.delta.reading import read_file
-from jobs.delta.snapshot import open_snapshot, open_table
+from jobs.delta.snapshot import open_snapshot
 from jobs.delta.storage import TableRef
 from jobs.delta.upsert import upsert_rows
 from jobs.engines.base import (
@@ -40,6 +41,7 @@ from jobs.events import Advance
 from jobs.predicate import Predicate
 from jobs.sampling import Sample
 from vae_model import Bundle
+from vae_model.errors import DataError
 from vae_model.products import one_blas_thread
 
 T = TypeVar("T")
@@ -51,6 +53,9 @@ class LocalEngine:
     """Runs on this machine's cores."""
 
     name: EngineName = "local"
+
+    def __init__(self) -> None:
+        self._feed: tuple[object, KeySet | None] | None = None
 
     def describe(self, ref: TableRef, version: int | None = None) -> TableState:
         """See `Engine`."""
@@ -77,23 +82,33 @@ class LocalEngine:
         """See `Engine`."""
         return read_history(table.ref, table.version)
 
-    def has_change_feed(self, table: TableState, since: int) -> bool:
+    def has_change_feed(self, table: TableState, since: int, keys: Sequence[str]) -> bool:
         """See `Engine`."""
-        # Where the feed is off deltalake makes one up from whole files.
-        ends = [open_table(table.ref, version).metadata().configuration for version in (since + 1, table.version)]
-        if any(end.get("delta.enableChangeDataFeed") != "true" for end in ends):
-            return False
-        try:
-            feed = open_table(table.ref).load_cdf(since + 1, table.version)
-            for _ in pa.RecordBatchReader.from_stream(feed):
-                pass
-        except (DeltaError, OSError, ValueError, pa.ArrowException):
-            return False
-        return True
+        return self._read_keys(table, since, keys) is not None
+
+    def _read_keys(self, table: TableState, since: int, names: Sequence[str]) -> KeySet | None:
+        """The keys that changed; the feed is read once for a plan and its run."""
+        asked = (table.ref, table.table_id, table.version, since, tuple(names))
+        if self._feed is None or self._feed[0] != asked:
+            keys = pa.schema([table.schema.field(name) for name in names])
+            self._feed = (asked, read_changed_keys(table.ref, since, table.version, keys))
+        return self._feed[1]
+
+    def _planned_keys(self, plan: ScorePlan) -> KeySet | None:
+        if plan.action != "merge":
+            return None
+        keys = self._read_keys(plan.source, plan.since or 0, plan.keys)
+        if keys is None:
+            raise DataError(
+                f"the change data feed of {plan.source.ref.name} since version {plan.since}",
+                "it can no longer be read",
+                "run it again, or once with --full",
+            )
+        return keys
 
     def measure(self, plan: ScorePlan) -> Work:
         """See `Engine`."""
-        return measure_files(plan)
+        return measure_files(plan, self._planned_keys(plan))
 
     def read(self, table: TableState, columns: Sequence[str], where: Predicate | None, limit: int) -> pa.Table:
         """See `Engine`."""
@@ -166,7 +181,7 @@ class LocalEngine:
         def run(tasks: Sequence[Task], done: list[TaskResult]) -> None:
             run_all([partial(task.run, scorer, advance) for task in tasks], done)
 
-        return score_files(plan, lineage, os.cpu_count() or 1, run)
+        return score_files(plan, lineage, os.cpu_count() or 1, run, self._planned_keys(plan))
 
 
 def run_all(tasks: Sequence[Callable[[], T]], done: list[T]) -> None:
