@@ -248,6 +248,11 @@ def _columns(batch: pa.RecordBatch) -> Columns:
     return dict(zip(batch.schema.names, batch.columns, strict=True))
 
 
+def _fit(array: pa.Array, dtype: pa.DataType) -> pa.Array:
+    """The same values; the fields of a struct may come in another order."""
+    return array if array.type == dtype else array.cast(dtype)
+
+
 def _write_files(batches: Iterable[Columns], target: Target) -> tuple[int, tuple[NewFile, ...]]:
     """Write rows, given as columns by name, into new target files; columns of the target that are not there are NULL.
     The rows that are in them, and the files. On failure the files are removed again."""
@@ -255,7 +260,7 @@ def _write_files(batches: Iterable[Columns], target: Target) -> tuple[int, tuple
     try:
         for columns in batches:
             rows = len(next(iter(columns.values())))
-            arrays = [columns[f.name] if f.name in columns else pa.nulls(rows, f.type) for f in schema]
+            arrays = [_fit(columns[f.name], f.type) if f.name in columns else pa.nulls(rows, f.type) for f in schema]
             writer.write(pa.RecordBatch.from_arrays(arrays, schema=schema))
         files = tuple(writer.close())
         return sum(file.rows for file in files), files
