@@ -11,7 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vae_model.arrays import to_arrow, to_numpy
 from vae_model.errors import DataError
+
+_NOWHERE = to_arrow(np.array([-1], np.int32))[0]
 
 
 class KeySet:
@@ -42,7 +45,7 @@ class KeySet:
             wanted = codes * (len(values) + 1) + positions
             codes = np.minimum(np.searchsorted(prefixes, wanted), max(len(prefixes) - 1, 0))
             found &= prefixes[codes] == wanted if len(prefixes) else False
-        return pa.array(found)
+        return to_arrow(found)
 
     def may_hold(self, column: str, low: object, high: object) -> bool:
         """Whether a key of the set can lie among rows whose values of one column go from `low` to `high`, no NULLs."""
@@ -95,8 +98,8 @@ def collect(parts: Iterable[pa.Table], schema: pa.Schema) -> KeySet:
 def _find(column: pa.Array, values: pa.Array) -> npt.NDArray[np.int64]:
     """[n] where among `values` each value is; -1: nowhere."""
     same = column if column.type == values.type else column.cast(values.type)
-    found = pc.fill_null(pc.index_in(same, value_set=values), -1)
-    return np.asarray(found.to_numpy(zero_copy_only=False), np.int64)
+    found = pc.fill_null(pc.index_in(same, value_set=values), _NOWHERE)
+    return to_numpy(found).astype(np.int64)
 
 
 def _combine(column: pa.ChunkedArray) -> pa.Array:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from jobs.delta.datafile import DataFile, Snapshot, first_line
 from jobs.delta.keys import KeySet
 from jobs.delta.streaming import OpenFile
+from vae_model.arrays import to_arrow, to_numpy
 from vae_model.errors import DataError
 
 _ROW = "\0row"
@@ -48,11 +49,11 @@ class Condition:
 
     def keeps(self, batch: pa.RecordBatch) -> pa.BooleanArray:
         """See `Filter`; rows where the expression is NULL are not chosen."""
-        rows = pa.array(np.arange(batch.num_rows))
+        rows = to_arrow(np.arange(batch.num_rows))
         numbered = pa.RecordBatch.from_arrays([*batch.columns, rows], names=[*batch.schema.names, _ROW])
         found = np.zeros(batch.num_rows, np.bool_)
-        found[numbered.filter(self.expression).column(_ROW).to_numpy()] = True
-        return pa.array(found)
+        found[to_numpy(numbered.filter(self.expression).column(_ROW))] = True
+        return to_arrow(found)
 
     def choose_groups(self, opened: OpenFile, numbers: Sequence[int]) -> Sequence[int]:
         """See `Filter`: by the footer's statistics."""
@@ -159,7 +160,7 @@ def _choose_rows(opened: OpenFile, number: int, condition: Filter | None) -> pa.
     live = opened.live(number)
     if condition is None:
         return live
-    parts: list[pa.BooleanArray] = [pa.array([], pa.bool_())]
+    parts: list[pa.BooleanArray] = [pa.nulls(0, pa.bool_())]
     offset = 0
     for batch in opened.read(number, condition.columns):
         if live is None:
@@ -167,9 +168,9 @@ def _choose_rows(opened: OpenFile, number: int, condition: Filter | None) -> pa.
         else:
             # Of hidden rows nothing is computed: a hidden zero is nothing to divide by.
             there = live.slice(offset, batch.num_rows)
-            kept = there.to_numpy(zero_copy_only=False)
-            kept[kept] = condition.keeps(batch.filter(there)).to_numpy(zero_copy_only=False)
-            parts.append(pa.array(kept))
+            kept = to_numpy(there)
+            kept[kept] = to_numpy(condition.keeps(batch.filter(there)))
+            parts.append(to_arrow(kept))
         offset += batch.num_rows
     return pa.concat_arrays(parts)
 

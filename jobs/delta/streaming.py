@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from jobs.delta.datafile import DataFile, Snapshot
+from vae_model.arrays import to_arrow
 
 BATCH_ROWS: Final = 65_536
 BATCH_BYTES: Final = 16 * 2**20
@@ -64,7 +66,7 @@ class OpenFile:
         part = live.slice(sum(sizes[:-1]), sizes[-1])
         # Rows after the mask's end are live.
         missing = sizes[-1] - len(part)
-        return pa.concat_arrays([part, pa.array([True] * missing, pa.bool_())]) if missing else part
+        return pa.concat_arrays([part, to_arrow(np.ones(missing, np.bool_))]) if missing else part
 
     def prune(self, expression: pc.Expression, numbers: Sequence[int]) -> Sequence[int]:
         """The row groups, of those given, whose statistics let a row match."""
@@ -118,6 +120,8 @@ class OpenFile:
             filesystem=self._filesystem,
             coerce_int96_timestamp_unit=_INT96_UNIT,
             buffer_size=buffer_bytes,
+            # Reads ahead what a buffer is to keep out of memory.
+            pre_buffer=buffer_bytes == 0,
         )
 
     def _buffered(self, chunks: Sequence[pq.ColumnChunkMetaData]) -> pq.ParquetFile:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import pyarrow as pa
 
@@ -18,6 +18,9 @@ from jobs.predicate import Predicate
 from jobs.sampling import Sample
 from vae_model import Bundle, Scorer
 
+if TYPE_CHECKING:
+    from jobs.delta.datafile import Snapshot
+
 Route: TypeAlias = Literal["files", "dataframe"]
 Lineage: TypeAlias = Mapping[str, str | int | None]
 Action: TypeAlias = Literal["nothing", "append", "merge", "replace"]
@@ -27,7 +30,12 @@ Summarise: TypeAlias = Callable[[Iterator[pa.RecordBatch]], pa.RecordBatch]
 
 @dataclass(frozen=True)
 class TableState:
-    """One version of a table, as far as planning needs it; `location` is its folder, where the engine knows it."""
+    """One version of a table, as far as planning needs it.
+
+    Attributes:
+        location: its folder, where the engine knows it.
+        snapshot: its files, where they were listed already.
+    """
 
     ref: TableRef
     version: int
@@ -35,6 +43,7 @@ class TableState:
     schema: pa.Schema
     partition_columns: tuple[str, ...]
     location: TableRef | None = None
+    snapshot: Snapshot | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

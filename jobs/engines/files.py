@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from jobs.delta.commit import Change, check_names, check_removable, check_writable, create_table, replace_files
 from jobs.delta.datafile import DataFile, Snapshot
+from jobs.delta.filelist import NO_FILES, FileList
 from jobs.delta.files import Layout, delete_files
 from jobs.delta.keys import KeySet
 from jobs.delta.pruning import bind, count_by_file, prune_files
@@ -17,6 +18,7 @@ from jobs.delta.reading import Condition, Filter, HasKey
 from jobs.delta.snapshot import open_snapshot
 from jobs.delta.storage import TableRef, create_root
 from jobs.engines.base import Lineage, ScorePlan, ScoreResult, Work
+from jobs.engines.logs import take_snapshot
 from jobs.engines.splitting import find_small_files, split_matches, split_work
 from jobs.engines.tasks import CompactFiles, KeepRows, ScoreFiles, Target, Task, TaskResult
 from jobs.errors import ConfigError
@@ -34,12 +36,13 @@ def find_obstacle(plan: ScorePlan) -> str | None:
     if plan.action == "merge":
         return "MERGE is Delta's own"
     try:
-        source = open_snapshot(plan.source.ref, plan.source.version)
+        source = take_snapshot(plan.source)
         check_names(plan.schema, plan.target_ref)
         if plan.target:
-            there = open_snapshot(plan.target.ref, plan.target.version)
+            there = take_snapshot(plan.target)
             check_writable(there)
-            check_removable(there, prune_files(there, plan.scope) if plan.action == "replace" else [])
+            if plan.action == "replace":
+                check_removable(there, prune_files(there, plan.scope))
     except (DataError, ConfigError) as error:
         return error.found
     other = [f.name for f in source.schema if f.type != plan.source.schema.field(f.name).type]
@@ -56,26 +59,31 @@ def measure_files(plan: ScorePlan, keys: KeySet | None = None) -> Work:
     Raises:
         DataError: a target that cannot be written file by file.
     """
-    source = open_snapshot(plan.source.ref, plan.source.version)
-    there = open_snapshot(plan.target.ref, plan.target.version) if plan.target else None
+    source = take_snapshot(plan.source)
+    there = take_snapshot(plan.target) if plan.target else None
     if there:
         check_writable(there)
     read = _source_files(plan, source)
-    files = [file for _, chosen in read for file in chosen]
     chosen = _choose_rows(plan, source, keys)
-    matches = {path: n for snapshot, some in read for path, n in count_by_file(snapshot, some, chosen).items()}
-    rows, skipped = sum(matches.values()), max(len(source.files) - len(files), 0)
+    matches: dict[str, int] | None = None
+    if chosen:
+        matches = {path: n for snapshot, files in read for path, n in count_by_file(snapshot, files, chosen).items()}
+    rows = sum(files.total_rows for _, files in read) if matches is None else sum(matches.values())
+    count = sum(len(files) for _, files in read)
+    skipped = max(len(source.files) - count, 0)
     if there is None:
-        return Work(rows, 0, len(files), skipped, 0, 0, matches)
+        return Work(rows, 0, count, skipped, 0, 0, matches)
     if plan.action == "append":
-        return Work(rows, 0, len(files), skipped, 0, len(there.files), matches)
+        return Work(rows, 0, count, skipped, 0, len(there.files), matches)
     replaced, _ = _choose_replaced(plan, there, keys)
-    gone = count_by_file(there, prune_files(there, plan.scope), replaced)
-    # A condition's files are rewritten where it matches; without one, and of whole partitions, all go.
-    touched = [file for file in prune_files(there, plan.scope) if replaced is None or gone[file.path] or not keys]
+    touched = prune_files(there, plan.scope)
+    gone = touched.total_rows
+    if replaced:
+        by_file = count_by_file(there, touched, replaced)
+        touched = touched.among([path for path, found in by_file.items() if found])
+        gone = sum(by_file.values())
     check_removable(there, touched)
-    kept = len(there.files) - len(touched)
-    return Work(rows, sum(gone.values()), len(files), skipped, len(touched), kept, matches)
+    return Work(rows, gone, count, skipped, len(touched), len(there.files) - len(touched), matches)
 
 
 def score_files(
@@ -94,8 +102,8 @@ def score_files(
         DataError: rows in and rows out differ; nothing was committed.
         ConflictError: another writer was there first; nothing was committed.
     """
-    source = open_snapshot(plan.source.ref, plan.source.version)
-    there = open_snapshot(plan.target.ref, plan.target.version) if plan.target else None
+    source = take_snapshot(plan.source)
+    there = take_snapshot(plan.target) if plan.target else None
     check_names(plan.schema, plan.target_ref)
     create_root(plan.target_ref.uri)
     target = Target(_absolute(plan.target_ref), Layout(plan.schema, plan.source.partition_columns, SCORE_COLUMNS))
@@ -109,12 +117,11 @@ def score_files(
         delete_files(target.filesystem, [add.path for result in done for add in result.adds])
         raise
     # From here on the files may be part of the table: they are not touched again, whatever happens.
-    known = {file.path: file for file in there.files} if there else {}
     change = Change(
         layout=target.layout,
         adds=[add for result in done for add in result.adds],
-        removes=[*todo.removes, *(known[path] for result in done for path in result.removes)],
-        compacted=[known[path] for result in done for path in result.compacted],
+        removes=[*todo.removes, *_find(there, [path for result in done for path in result.removes])],
+        compacted=_find(there, [path for result in done for path in result.compacted]),
         scope=plan.scope,
         lineage=lineage,
         transaction=plan.transaction,
@@ -172,27 +179,30 @@ def _choose_replaced(plan: ScorePlan, there: Snapshot, keys: KeySet | None) -> t
     return bind(plan.scope, there), bind(plan.scope.is_not_true(), there)
 
 
+def _find(there: Snapshot | None, paths: Sequence[str]) -> Sequence[DataFile]:
+    return there.files.among(paths) if there else ()
+
+
 def _without_files(snapshot: Snapshot) -> Snapshot:
     """The snapshot as a task needs it, wherever it runs."""
-    return dataclasses.replace(snapshot, ref=_absolute(snapshot.ref), files=())
+    return dataclasses.replace(snapshot, ref=_absolute(snapshot.ref), files=NO_FILES)
 
 
 def _absolute(ref: TableRef) -> TableRef:
     return dataclasses.replace(ref, name=ref.uri)
 
 
-def _source_files(plan: ScorePlan, source: Snapshot) -> list[tuple[Snapshot, Sequence[DataFile]]]:
+def _source_files(plan: ScorePlan, source: Snapshot) -> list[tuple[Snapshot, FileList]]:
     """The files to read, each list with the version that it belongs to, under the columns of the planned version."""
     if plan.action in ("replace", "merge"):
         return [(source, prune_files(source, plan.read))]
-    found: list[tuple[Snapshot, Sequence[DataFile]]] = []
+    found: list[tuple[Snapshot, FileList]] = []
     for piece in plan.pieces:
         snapshot = source if piece.version == source.version else open_snapshot(source.ref, piece.version)
-        wanted = set(piece.paths)
-        chosen = tuple(file for file in snapshot.files if file.path in wanted)
-        if len(chosen) != len(wanted):
+        chosen = snapshot.files.among(piece.paths)
+        if len(chosen) != len(piece.paths):
             raise DataError(
-                f"{len(wanted)} added files in {source.ref.name} version {piece.version}",
+                f"{len(piece.paths)} added files in {source.ref.name} version {piece.version}",
                 f"{len(chosen)}",
                 "run it again, or once with --full",
             )

@@ -19,7 +19,6 @@ from jobs.delta.feed import read_changed_keys
 from jobs.delta.keys import KeySet
 from jobs.delta.pruning import bind, count_rows, prune_files
 from jobs.delta.reading import read_file
-from jobs.delta.snapshot import open_snapshot
 from jobs.delta.storage import TableRef
 from jobs.delta.upsert import upsert_rows
 from jobs.engines.base import (
@@ -34,7 +33,7 @@ from jobs.engines.base import (
     Work,
 )
 from jobs.engines.files import measure_files, score_files
-from jobs.engines.logs import describe_table, read_history
+from jobs.engines.logs import describe_table, read_history, take_snapshot
 from jobs.engines.tasks import Task, TaskResult
 from jobs.errors import ConfigError
 from jobs.events import Advance
@@ -75,7 +74,7 @@ class LocalEngine:
 
     def count(self, table: TableState, where: Predicate | None) -> int:
         """See `Engine`."""
-        snapshot = open_snapshot(table.ref, table.version)
+        snapshot = take_snapshot(table)
         return count_rows(snapshot, prune_files(snapshot, where), where)
 
     def history(self, table: TableState) -> list[LogEntry]:
@@ -112,7 +111,7 @@ class LocalEngine:
 
     def read(self, table: TableState, columns: Sequence[str], where: Predicate | None, limit: int) -> pa.Table:
         """See `Engine`."""
-        snapshot = open_snapshot(table.ref, table.version)
+        snapshot = take_snapshot(table)
         condition = bind(where, snapshot)
         batches: list[pa.RecordBatch] = []
         rows = 0
@@ -128,7 +127,7 @@ class LocalEngine:
 
     def sample(self, table: TableState, columns: Sequence[str], where: Predicate | None, sample: Sample) -> pa.Table:
         """See `Engine`."""
-        snapshot = open_snapshot(table.ref, table.version)
+        snapshot = take_snapshot(table)
         needed = [*columns, *(name for name in sample.columns if name not in columns)]
         schema = pa.schema([snapshot.schema.field(name) for name in columns])
         condition = bind(where, snapshot)
@@ -158,7 +157,7 @@ class LocalEngine:
         summarise: Summarise,
     ) -> pa.Table:
         """See `Engine`."""
-        snapshot = open_snapshot(table.ref, table.version)
+        snapshot = take_snapshot(table)
         condition = bind(where, snapshot)
 
         def run_part(number: int, files: Sequence[DataFile]) -> tuple[int, pa.RecordBatch]:

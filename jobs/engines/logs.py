@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from jobs.delta.changes import parse_lineage
+from jobs.delta.datafile import Snapshot
 from jobs.delta.snapshot import open_snapshot, open_table
 from jobs.delta.storage import TableRef
 from jobs.engines.base import LogEntry, TableState
@@ -18,7 +19,17 @@ def describe_table(ref: TableRef, version: int | None = None) -> TableState:
         DataError: there is none, or none that deltalake can read.
     """
     table = open_snapshot(ref, version)
-    return TableState(ref, table.version, table.table_id, table.schema, table.partition_columns, ref)
+    return TableState(ref, table.version, table.table_id, table.schema, table.partition_columns, ref, table)
+
+
+def take_snapshot(table: TableState) -> Snapshot:
+    """The table's files: as they were listed when it was described, or now.
+
+    Raises:
+        DataError: one that deltalake cannot read.
+    """
+    known = table.snapshot
+    return known if known and known.version == table.version else open_snapshot(table.ref, table.version)
 
 
 def count_logged(table: TableState) -> int:
@@ -27,7 +38,7 @@ def count_logged(table: TableState) -> int:
     Raises:
         DataError: one that deltalake cannot read.
     """
-    return open_snapshot(table.ref, table.version).rows
+    return take_snapshot(table).rows
 
 
 def read_history(ref: TableRef, version: int | None = None) -> list[LogEntry]:

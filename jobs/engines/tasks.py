@@ -24,6 +24,8 @@ from vae_model.scorer import Scorer
 SCORE_ROWS: Final = 32_768
 SCORE_BYTES: Final = 64 * 2**20
 SMALL_BYTES: Final = 16 * 2**20
+# The new columns of a row group that is carried are held until it is whole: of larger ones the rows are written anew.
+CARRIED_ROWS: Final = 524_288
 
 if TYPE_CHECKING:
     from jobs.events import Advance
@@ -130,6 +132,8 @@ class ScoreFiles:
             # A file that cannot be read says so when it is read in full.
             return None
         numbers = range(len(footer.groups)) if part.row_groups is None else part.row_groups
+        if any(footer.group_rows[number] > CARRIED_ROWS for number in numbers):
+            return None
         groups = (self._score_group(file, footer, number, scorer, advance) for number in numbers)
         try:
             added = splice_file(self.source, file, footer, part.row_groups, self.target.filesystem, layout, groups)
