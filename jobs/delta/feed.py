@@ -21,12 +21,11 @@ def read_changed_keys(ref: TableRef, since: int, until: int, keys: pa.Schema) ->
     """
     try:
         # Where the feed is off deltalake makes one up from whole files.
-        ends = [open_table(ref, version).metadata().configuration for version in (since + 1, until)]
-        if any(end.get(_ENABLED) != "true" for end in ends):
+        last = open_table(ref, until)
+        ends = (last, last if until == since + 1 else open_table(ref, since + 1))
+        if any(end.metadata().configuration.get(_ENABLED) != "true" for end in ends):
             return None
-        feed = pa.RecordBatchReader.from_stream(
-            open_table(ref).load_cdf(starting_version=since + 1, ending_version=until)
-        )
+        feed = pa.RecordBatchReader.from_stream(last.load_cdf(starting_version=since + 1, ending_version=until))
         if not set(keys.names) <= set(feed.schema.names):
             return None
         return collect((pa.Table.from_batches([batch]) for batch in feed), keys)

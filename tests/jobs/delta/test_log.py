@@ -12,6 +12,7 @@ from deltalake import DeltaTable, write_deltalake
 from jobs.delta.log import read_log
 from jobs.delta.snapshot import open_snapshot
 from jobs.delta.storage import TableRef, open_filesystem
+from jobs.engines.logs import read_history
 
 DAYS = ["2024-01-01", "2024-01-02", None]
 PARTITIONS = {
@@ -71,6 +72,19 @@ def test_every_version_is_what_deltalake_reads(kind: str, checkpoint: int | None
         if kind != "none":
             values = {file.path: file.partition["part"].as_py() for file in snapshot.files}
             assert set(values.values()) == set((PARTITIONS[kind] or pa.nulls(0)).to_pylist())
+
+
+@pytest.mark.parametrize("version", [None, 5, 0])
+def test_the_history_is_what_deltalake_reads(version: int | None, tmp_path: Path) -> None:
+    make(tmp_path / "t", "date", 1)
+    history = DeltaTable(str(tmp_path / "t")).history()
+    # Not that of the older version: deltalake numbers it wrongly.
+    wanted = [entry for entry in history if version is None or entry["version"] <= version]
+    found = read_history(TableRef(str(tmp_path / "t")), version)
+    assert [(e.version, e.operation, e.read_version) for e in found] == [
+        (e["version"], e["operation"], e.get("readVersion")) for e in wanted
+    ]
+    assert [int(e.timestamp.timestamp() * 1_000) for e in found] == [e["timestamp"] for e in wanted]
 
 
 def test_a_log_that_ends_before_a_checkpoint_or_lacks_a_commit(tmp_path: Path) -> None:
