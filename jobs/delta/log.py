@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pyarrow.types as pt
+from deltalake.exceptions import DeltaError
 
 from jobs.delta.actions import BATCH_ROWS, find_live, has_odd_files, read_checkpoint_files, read_commit_files
 from jobs.delta.mapping import MAPPING_MODE
@@ -69,7 +70,7 @@ def read_log(filesystem: pafs.FileSystem, version: int | None) -> LoggedTable | 
     try:
         found = _choose_parts(filesystem, version)
         return None if found is None else _read(filesystem, *found)
-    except (OSError, ValueError, KeyError, pa.ArrowException):
+    except (OSError, ValueError, KeyError, DeltaError, pa.ArrowException):
         return None
 
 
@@ -84,7 +85,7 @@ def read_commit_infos(filesystem: pafs.FileSystem, version: int | None) -> list[
         chosen = sorted((n for n in commits if version is None or n <= version), reverse=True)
         with ThreadPoolExecutor(_READERS) as pool:
             return list(zip(chosen, pool.map(partial(_read_commit_info, filesystem), chosen), strict=True))
-    except (OSError, ValueError, pa.ArrowException):
+    except (OSError, ValueError, DeltaError, pa.ArrowException):
         return None
 
 
