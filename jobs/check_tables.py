@@ -108,7 +108,7 @@ def _check_disk(config: Config, source: Snapshot | None) -> list[Check]:
     if not _is_local(ref):
         return []
     free = shutil.disk_usage(_nearest(_local_path(ref.name))).free
-    wanted = max(MIN_FREE_BYTES, sum(file.size_bytes for file in source.files) if source else 0)
+    wanted = max(MIN_FREE_BYTES, source.files.size_bytes if source else 0)
     detail = f"{_in_megabytes(free)} free at {ref.name}; scoring everything takes about {_in_megabytes(wanted)}"
     remedy = "free space, vacuum the scored table, or score a part with --where"
     return [Check("disk", free >= wanted, detail, "" if free >= wanted else remedy)]

@@ -14,7 +14,7 @@ from jobs.config import Config
 from jobs.delta.changes import Changes, Piece, are_readable, read_changes
 from jobs.engines.base import Action, Engine, LogEntry, TableState
 from jobs.errors import ConfigError
-from jobs.predicate import Predicate, among, parse_where
+from jobs.predicate import Predicate, among, parse_where, resolve_column
 from vae_model.errors import DataError
 
 MAX_PARTITIONS: Final = 1_000
@@ -68,8 +68,7 @@ def _since_last(
         return Increment("replace", "everything: source.where has changed", watermark)
     if lineage.get("columns") != config.score.columns:
         return Increment("replace", "everything: score.columns has changed", watermark)
-    later = [entry.lineage or {} for entry in entries if entry.version > last.version]
-    backfilled = [int(entry["source_version"]) for entry in later if "source_version" in entry]
+    backfilled = _find_backfilled(entries, last)
     # A run with --where that read an older version, and finished last, has put older rows there.
     since = min([watermark, *backfilled])
     if since > source.version:
@@ -79,12 +78,40 @@ def _since_last(
     changes = read_changes(source.location, since, source.version) if source.location else None
     if changes is None:
         return Increment("replace", f"everything: the log no longer tells what changed since version {since}", since)
+    if changes.columns:
+        return Increment("replace", f"everything: {changes.columns}, since version {since}", since)
     if changes.is_empty:
         return Increment("nothing", f"no row changed since version {since}", since)
     if mode == "in_place":
         return _in_place(changes, source, since)
     some_scored = any(version != since for version in [watermark, *backfilled])
     return _follow(config, engine, source, changes, since, some_scored)
+
+
+def _find_backfilled(entries: Sequence[LogEntry], last: LogEntry) -> list[int]:
+    """The source versions that were scored in part since the last run over the whole table."""
+    later = [entry.lineage or {} for entry in entries if entry.version > last.version]
+    return [int(entry["source_version"]) for entry in later if "source_version" in entry]
+
+
+def check_columns(engine: Engine, source: TableState, target: TableState) -> None:
+    """Refuse to put rows beside others that were read when the source's columns had other names or types.
+
+    Raises:
+        DataError: naming what changed.
+    """
+    entries = engine.history(target)
+    runs = [entry for entry in entries if (entry.lineage or {}).get("watermark") is not None]
+    if not runs or (runs[0].lineage or {}).get("source_id") != source.table_id or source.location is None:
+        return
+    since = min([int((runs[0].lineage or {})["watermark"]), *_find_backfilled(entries, runs[0])])
+    changes = read_changes(source.location, since, source.version) if since < source.version else None
+    if changes and changes.columns:
+        raise DataError(
+            f"a source whose columns are those of the scored rows that stay in {target.ref.name}",
+            f"{changes.columns}, since version {since}",
+            "score the whole table once, with --full",
+        )
 
 
 def find_last(entries: Sequence[LogEntry], source: TableState) -> LogEntry | None:
@@ -126,12 +153,16 @@ def _follow(
             "rows that were updated or deleted",
             "set score.mode to merge (rows by key) or replace (their partitions), or run once with --full",
         )
-    if mode == "merge" and engine.has_change_feed(source, since):
+    if mode == "merge" and engine.has_change_feed(source, since, _keys(config, source)):
         return Increment("merge", f"the rows that changed since version {since}, from the change data feed", since)
     reason = "some are scored already" if some_scored else "rows were updated or deleted"
     reason = "the added files are gone" if exact else reason
     reason = f"no change data feed of them, and {reason}" if mode == "merge" and not exact else reason
     return _touched(changes, source, since, reason)
+
+
+def _keys(config: Config, source: TableState) -> list[str]:
+    return [resolve_column(name, source.schema.names, source.ref.name) for name in config.source.key]
 
 
 def _in_place(changes: Changes, source: TableState, since: int) -> Increment:

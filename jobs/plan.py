@@ -15,11 +15,12 @@ from dataclasses import replace
 import pyarrow as pa
 
 from jobs.config import Config
+from jobs.delta.mapping import sort_fields
 from jobs.delta.storage import TableRef
 from jobs.engines.base import Engine, ScorePlan, TableState, Work
 from jobs.errors import ConfigError
 from jobs.events import Field, Reporter
-from jobs.increment import Increment, find_increment
+from jobs.increment import Increment, check_columns, find_increment
 from jobs.models import load_model
 from jobs.predicate import Predicate, combine, parse_where, resolve_column
 from vae_model import SCORE_SCHEMA, Bundle, DataError
@@ -49,6 +50,8 @@ def describe_nothing(made: ScorePlan) -> str:
     """Why an empty plan has nothing to do."""
     scope = f"where {made.read}" if made.read else "in the table"
     reason = made.why if made.action == "nothing" else f"version {made.source.version} has no rows {scope}"
+    if made.action == "merge":
+        reason = f"the rows that changed since version {made.since} are neither in it nor in the scored table"
     return f"nothing to do: {made.source.ref.name}: {reason}"
 
 
@@ -126,6 +129,8 @@ def _choose_increment(
     full: bool,
 ) -> Increment:
     if asked:
+        if target:
+            check_columns(engine, source, target)
         return Increment("replace", f"the rows where {asked}", scope=asked)
     if full:
         return Increment("replace", "everything, as asked")
@@ -228,7 +233,7 @@ def _check_target(target: TableState, source: TableState, config: Config) -> Non
 def _retyped(target: TableState, schema: pa.Schema) -> str:
     """The columns whose type is another one than that of the rows which stay, in words; empty if there is none."""
     there = {field.name: field.type for field in target.schema}
-    changed = [field for field in schema if there.get(field.name, field.type) != field.type]
+    changed = [f for f in schema if f.name in there and sort_fields(there[f.name]) != sort_fields(f.type)]
     return "; ".join(f"{field.name}: {there[field.name]} there, {field.type} now" for field in changed)
 
 

@@ -11,9 +11,13 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.fs as pafs
+from deltalake import Schema
 from deltalake.exceptions import DeltaError
 
+from jobs.delta.columns import compare_columns
+from jobs.delta.snapshot import open_table
 from jobs.delta.storage import TableRef, open_filesystem
+from vae_model.errors import DataError
 
 # Operations that rewrite files without changing a row, should their actions fail to say so.
 _SAME_ROWS: Final = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "UPGRADE PROTOCOL"})
@@ -37,15 +41,18 @@ class Changes:
         pieces: the added files: those that are still part of the last version, and those compacted since.
         only_appends: no row was updated or deleted, so the pieces are all there is.
         partitions: every partition that a commit added rows to or took rows from; None: not known.
+        columns: how rows that were there before read otherwise now, in words (a renamed, dropped or widened column);
+            empty: as they did.
     """
 
     pieces: tuple[Piece, ...]
     only_appends: bool
     partitions: frozenset[PartitionValues] | None
+    columns: str = ""
 
     @property
     def is_empty(self) -> bool:
-        return not self.pieces and self.only_appends
+        return not self.pieces and self.only_appends and not self.columns
 
 
 def read_changes(ref: TableRef, since: int, until: int) -> Changes | None:
@@ -61,11 +68,13 @@ def read_changes(ref: TableRef, since: int, until: int) -> Changes | None:
     compacted: dict[str, int] = {}
     touched: set[PartitionValues] = set()
     only_appends, known = True, True
+    schema: str | None = None
     for version in range(since + 1, until + 1):
         try:
             actions = list(_read_commit(filesystem, version))
         except (OSError, ValueError, pa.ArrowException):
             return None
+        schema = next((action["metaData"]["schemaString"] for action in actions if "metaData" in action), schema)
         for gone in (unquote(action["remove"]["path"]) for action in actions if "remove" in action):
             if gone in added:
                 compacted[gone] = added.pop(gone)
@@ -81,7 +90,16 @@ def read_changes(ref: TableRef, since: int, until: int) -> Changes | None:
             touched.add(tuple(sorted((name, value or None) for name, value in (values or {}).items())))
     pieces = [Piece(until, tuple(added))] if added else []
     pieces += [Piece(v, tuple(p for p in compacted if compacted[p] == v)) for v in sorted(set(compacted.values()))]
-    return Changes(tuple(pieces), only_appends, frozenset(touched) if known else None)
+    try:
+        columns = "" if schema is None else _compare_columns(ref, since, schema)
+    except (DataError, DeltaError, ValueError):
+        return None
+    return Changes(tuple(pieces), only_appends, frozenset(touched) if known else None, columns)
+
+
+def _compare_columns(ref: TableRef, since: int, schema: str) -> str:
+    # Both as deltalake spells them: it and Spark write types differently.
+    return compare_columns(open_table(ref, since).schema().to_json(), Schema.from_json(schema).to_json())
 
 
 def are_readable(ref: TableRef, pieces: Sequence[Piece]) -> bool:

@@ -15,6 +15,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
 from jobs.delta.datafile import DataFile, Snapshot, first_line
+from jobs.delta.filelist import FileList
 from jobs.delta.files import Layout, NewFile, serialise_partition
 from jobs.delta.pruning import prune_files
 from jobs.delta.snapshot import open_snapshot, open_table
@@ -69,13 +70,13 @@ def check_writable(target: Snapshot) -> None:
         )
 
 
-def check_removable(target: Snapshot, files: Sequence[DataFile]) -> None:
+def check_removable(target: Snapshot, files: FileList) -> None:
     """Refuse to replace files that Spark logged by names which deltalake would spell otherwise: beyond ASCII.
 
     Raises:
         DataError: naming the first of them.
     """
-    spelt = next((file.path for file in files if not file.removable), None)
+    spelt = files.first_irremovable()
     if spelt:
         raise DataError(
             f"files that the local engine can replace in {target.ref.name}",
@@ -231,9 +232,8 @@ def _check_untouched(planned: Snapshot, latest: Snapshot, change: Change) -> Non
         raise _conflict(planned.ref, "it was recreated or its columns changed")
     if change.transaction and _transaction_version(planned, change) != _transaction_version(latest, change):
         raise _conflict(planned.ref, f"version {latest.version} scored the same changes")
-    before = {file.path for file in prune_files(planned, change.scope)}
-    after = {file.path for file in prune_files(latest, change.scope)}
-    if before != after:
+    before, after = (prune_files(version, change.scope).paths for version in (planned, latest))
+    if set(before.to_pylist()) != set(after.to_pylist()):
         raise _conflict(planned.ref, f"version {latest.version} changed the rows that this run replaces")
 
 

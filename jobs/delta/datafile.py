@@ -6,11 +6,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
 from jobs.delta.storage import TableRef, open_filesystem
+
+if TYPE_CHECKING:
+    from jobs.delta.filelist import FileList
 
 # How deltalake lists the causes of an error, and how a store that speaks S3 says no.
 _CAUSE = re.compile(r"\s*\x1b\[\d+m↳\x1b\[0m (.*)")
@@ -53,12 +57,12 @@ class Snapshot:
     schema: pa.Schema
     physical: pa.Schema
     partition_columns: tuple[str, ...]
-    files: tuple[DataFile, ...]
+    files: FileList
     writer_features: frozenset[str]
 
     @property
     def rows(self) -> int:
-        return sum(file.rows for file in self.files)
+        return self.files.total_rows
 
     @property
     def filesystem(self) -> pafs.FileSystem:

@@ -46,6 +46,7 @@ class NewFile:
         partition: serialised value of each partition column.
         modified_ms: milliseconds since 1970.
         stats: Delta's statistics, JSON.
+        rows: as its footer counts them.
         is_new_data: whether its rows are new; not where they only moved here from other files of the table.
     """
 
@@ -54,6 +55,7 @@ class NewFile:
     partition: Mapping[str, str | None]
     modified_ms: int
     stats: str
+    rows: int
     is_new_data: bool = True
 
 
@@ -171,6 +173,7 @@ class _FileWriter:
             partition=dict(zip(self._layout.partition_columns, self._key, strict=True)),
             modified_ms=int(time.time() * 1000),
             stats=summarise(metadata, self._layout.file_schema, self._columns, self._nulls, self._nan),
+            rows=metadata.num_rows,
         )
 
     def abandon(self) -> None:

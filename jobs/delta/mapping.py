@@ -22,6 +22,18 @@ def to_physical(schema: pa.Schema) -> pa.Schema:
     return pa.schema([_physical_field(field) for field in schema])
 
 
+def sort_fields(dtype: pa.DataType) -> pa.DataType:
+    """The type with the fields of its structs by name: Delta takes two orders of the same fields for one type."""
+    sorted_type = _map_type(dtype, lambda child: pa.field(child.name, sort_fields(child.type), child.nullable))
+    if pt.is_struct(sorted_type):
+        return pa.struct(sorted(sorted_type, key=lambda child: child.name))
+    if pt.is_list(sorted_type):
+        return pa.list_(sort_fields(sorted_type.value_type))
+    if pt.is_map(sorted_type):
+        return pa.map_(sort_fields(sorted_type.key_type), sort_fields(sorted_type.item_type))
+    return sorted_type
+
+
 def _plain_field(field: pa.Field) -> pa.Field:
     comment = (field.metadata or {}).get(_COMMENT)
     return pa.field(field.name, _map_type(field.type, _bare_field), metadata={_COMMENT: comment} if comment else None)

@@ -6,11 +6,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import overload
 
+import numpy as np
 import pyarrow as pa
 
 from jobs.delta.datafile import DataFile, Snapshot, first_line
-from jobs.delta.reading import Condition, count_matching
+from jobs.delta.filelist import FileList
+from jobs.delta.reading import Condition, Filter, count_matching
 from jobs.predicate import Predicate
+from vae_model.arrays import to_arrow, to_numpy
 from vae_model.errors import DataError
 
 _INDEX = "\0index"
@@ -33,26 +36,30 @@ def bind(predicate: Predicate | None, snapshot: Snapshot) -> Condition | None:
     return Condition(predicate.to_pyarrow(snapshot.schema), columns)
 
 
-def count_rows(snapshot: Snapshot, files: Sequence[DataFile], predicate: Predicate | None) -> int:
+def count_rows(snapshot: Snapshot, files: FileList, predicate: Predicate | None) -> int:
     """Rows of the files that match; from the log alone where the predicate decides whole partitions."""
     if predicate is None or predicate.partition_only(snapshot.partition_columns):
-        return sum(file.rows for file in files)
+        return files.total_rows
     condition = bind(predicate, snapshot)
     return sum(count_matching(snapshot, file, condition) for file in files)
 
 
-def prune_files(snapshot: Snapshot, predicate: Predicate | None) -> tuple[DataFile, ...]:
+def count_by_file(snapshot: Snapshot, files: Sequence[DataFile], condition: Filter) -> dict[str, int]:
+    """How many rows of each file match, by path."""
+    return {file.path: count_matching(snapshot, file, condition) for file in files}
+
+
+def prune_files(snapshot: Snapshot, predicate: Predicate | None) -> FileList:
     """The files whose partition values let a row match."""
     narrowed = predicate.restricted_to(snapshot.partition_columns) if predicate else None
     if narrowed is None or not snapshot.files:
         return snapshot.files
     schema = pa.schema([snapshot.schema.field(name) for name in snapshot.partition_columns])
-    columns = [
-        pa.array([file.partition[field.name].as_py() for file in snapshot.files], field.type) for field in schema
-    ]
-    table = pa.Table.from_arrays([*columns, pa.array(range(len(snapshot.files)))], names=[*schema.names, _INDEX])
+    table = snapshot.files.partitions.select(schema.names).append_column(
+        _INDEX, to_arrow(np.arange(len(snapshot.files)))
+    )
     try:
         kept = table.filter(narrowed.to_pyarrow(schema))
     except pa.ArrowException as error:
         raise DataError(f"a condition that can be computed: {predicate}", first_line(error), "correct it") from error
-    return tuple(snapshot.files[i] for i in kept.column(_INDEX).to_pylist())
+    return snapshot.files.take(to_numpy(kept.column(_INDEX).combine_chunks()))

@@ -1,23 +1,43 @@
 """Rows of a snapshot, exactly as they stand in the table: partition values, deletion vectors, mapped columns and
-widened types applied, filtered by a predicate. pyarrow reads the Parquet files itself: deltalake's reader shifts INT96
-timestamps before 1678 and after 2262, and refuses tables with widened types."""
+widened types applied, filtered by a condition. pyarrow reads the Parquet files itself: deltalake's reader shifts INT96
+timestamps before 1678 and after 2262, and refuses tables with widened types.
+
+Memory holds a batch of rows, bounded by bytes, however large a row group is: see `jobs.delta.streaming`. A condition
+reads its own columns first, and the others only of row groups where a row matches.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.delta.datafile import DataFile, Snapshot, first_line
+from jobs.delta.keys import KeySet
+from jobs.delta.streaming import OpenFile
+from vae_model.arrays import to_arrow, to_numpy
 from vae_model.errors import DataError
 
-BATCH_ROWS: Final = 65_536
-# Spark still writes timestamps as INT96; read as nanoseconds they would overflow outside 1678 to 2262.
-_INT96_UNIT: Final = "us"
+_ROW = "\0row"
+
+
+class Filter(Protocol):
+    """Chooses rows by some of their columns."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns that it looks at."""
+
+    def keeps(self, batch: pa.RecordBatch) -> pa.BooleanArray:
+        """[n] whether a row is chosen, never NULL; `batch` has the columns by name."""
+
+    def choose_groups(self, opened: OpenFile, numbers: Sequence[int]) -> Sequence[int]:
+        """The row groups, of those given, that can hold a chosen row."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +47,53 @@ class Condition:
     expression: pc.Expression
     columns: tuple[str, ...]
 
+    def keeps(self, batch: pa.RecordBatch) -> pa.BooleanArray:
+        """See `Filter`; rows where the expression is NULL are not chosen."""
+        rows = to_arrow(np.arange(batch.num_rows))
+        numbered = pa.RecordBatch.from_arrays([*batch.columns, rows], names=[*batch.schema.names, _ROW])
+        found = np.zeros(batch.num_rows, np.bool_)
+        found[to_numpy(numbered.filter(self.expression).column(_ROW))] = True
+        return to_arrow(found)
+
+    def choose_groups(self, opened: OpenFile, numbers: Sequence[int]) -> Sequence[int]:
+        """See `Filter`: by the footer's statistics."""
+        return opened.prune(self.expression, numbers)
+
+
+@dataclass(frozen=True)
+class HasKey:
+    """Rows whose key is in a set, or those whose key is not; further narrowed by a condition, if there is one."""
+
+    keys: KeySet
+    wanted: bool = True
+    also: Condition | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """See `Filter`."""
+        return tuple(dict.fromkeys([*self.keys.columns, *(self.also.columns if self.also else ())]))
+
+    def keeps(self, batch: pa.RecordBatch) -> pa.BooleanArray:
+        """See `Filter`."""
+        found = self.keys.keeps(batch)
+        found = found if self.wanted else pc.invert(found)
+        return pc.and_(found, self.also.keeps(batch)) if self.also else found
+
+    def choose_groups(self, opened: OpenFile, numbers: Sequence[int]) -> Sequence[int]:
+        """See `Filter`."""
+        chosen = self.also.choose_groups(opened, numbers) if self.also else numbers
+        return [i for i in chosen if self._may_hold(opened, i)] if self.wanted else chosen
+
+    def _may_hold(self, opened: OpenFile, number: int) -> bool:
+        bounds = ((name, opened.bounds(number, name)) for name in self.keys.columns)
+        return all(bound is None or self.keys.may_hold(name, *bound) for name, bound in bounds)
+
 
 def read_file(
     snapshot: Snapshot,
     file: DataFile,
     columns: Sequence[str],
-    condition: Condition | None = None,
+    condition: Filter | None = None,
     row_groups: Sequence[int] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Stream the live rows of one file that match, `columns` in that order; batches may be empty.
@@ -41,25 +102,22 @@ def read_file(
         snapshot: the version that the file belongs to.
         file: one of its files.
         columns: names in the table's schema.
-        condition: rows where it is false or NULL are left out.
-        row_groups: read only these; not for files with a deletion vector.
+        condition: rows that it does not choose are left out.
+        row_groups: read only these.
 
     Raises:
         DataError: the file is missing or corrupt, or the condition cannot be computed (a division by zero).
     """
-    wanted = pa.schema([snapshot.schema.field(name) for name in columns])
-    pushed = condition if file.live is None and not snapshot.is_mapped else None
-    needed = list(columns)
-    if condition and pushed is None:
-        needed += [name for name in condition.columns if name not in needed]
     try:
-        offset = 0
-        for batch in _scan(snapshot, file, needed, pushed.expression if pushed else None, row_groups):
-            live = batch if file.live is None else batch.filter(_mask(file.live, offset, batch.num_rows))
-            offset += batch.num_rows
-            if condition and pushed is None:
-                live = live.filter(condition.expression)
-            yield pa.RecordBatch.from_arrays(live.columns[: len(columns)], schema=wanted)
+        opened = OpenFile(snapshot, file)
+        for number in _choose_groups(opened, condition, row_groups):
+            kept = _choose_rows(opened, number, condition)
+            if kept is not None and kept.true_count == 0:
+                continue
+            offset = 0
+            for batch in opened.read(number, columns):
+                yield batch if kept is None else batch.filter(kept.slice(offset, batch.num_rows))
+                offset += batch.num_rows
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(snapshot, file, error) from error
 
@@ -67,30 +125,54 @@ def read_file(
 def read_row_group(
     snapshot: Snapshot, file: DataFile, metadata: pq.FileMetaData, number: int, columns: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
-    """Stream one row group of a file whose columns have the table's names and types: as `read_file`, for less.
+    """Stream one row group of a file whose footer is known and that has no deletion vector.
 
     Raises:
         DataError: the file is missing or corrupt.
     """
-    wanted = pa.schema([snapshot.schema.field(name) for name in columns])
     try:
-        opened = pq.ParquetFile(
-            file.path, metadata=metadata, filesystem=snapshot.filesystem, coerce_int96_timestamp_unit=_INT96_UNIT
-        )
-        there = [name for name in columns if name in opened.schema_arrow.names]
-        for batch in opened.iter_batches(BATCH_ROWS, [number], there, use_threads=False):
-            yield pa.RecordBatch.from_arrays([_find(batch, file, field) for field in wanted], schema=wanted)
+        yield from OpenFile(snapshot, file, metadata).read(number, columns)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(snapshot, file, error) from error
 
 
-def _find(batch: pa.RecordBatch, file: DataFile, field: pa.Field) -> pa.Array:
-    if field.name in batch.schema.names:
-        array = batch.column(field.name)
-        return array if array.type == field.type else array.cast(field.type)
-    if field.name in file.partition:
-        return pa.repeat(file.partition[field.name], batch.num_rows)
-    return pa.nulls(batch.num_rows, field.type)
+def count_matching(snapshot: Snapshot, file: DataFile, condition: Filter) -> int:
+    """Live rows of one file that match.
+
+    Raises:
+        DataError: the file is missing or corrupt, or the condition cannot be computed.
+    """
+    try:
+        opened = OpenFile(snapshot, file)
+        masks = (_choose_rows(opened, number, condition) for number in _choose_groups(opened, condition, None))
+        return sum(int(mask.true_count) for mask in masks if mask is not None)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(snapshot, file, error) from error
+
+
+def _choose_groups(opened: OpenFile, condition: Filter | None, row_groups: Sequence[int] | None) -> Sequence[int]:
+    numbers = range(opened.metadata.num_row_groups) if row_groups is None else row_groups
+    return condition.choose_groups(opened, numbers) if condition else numbers
+
+
+def _choose_rows(opened: OpenFile, number: int, condition: Filter | None) -> pa.BooleanArray | None:
+    """[rows of the group] those that are live and match; None: all of them."""
+    live = opened.live(number)
+    if condition is None:
+        return live
+    parts: list[pa.BooleanArray] = [pa.nulls(0, pa.bool_())]
+    offset = 0
+    for batch in opened.read(number, condition.columns):
+        if live is None:
+            parts.append(condition.keeps(batch))
+        else:
+            # Of hidden rows nothing is computed: a hidden zero is nothing to divide by.
+            there = live.slice(offset, batch.num_rows)
+            kept = to_numpy(there)
+            kept[kept] = to_numpy(condition.keeps(batch.filter(there)))
+            parts.append(to_arrow(kept))
+        offset += batch.num_rows
+    return pa.concat_arrays(parts)
 
 
 def _unreadable(snapshot: Snapshot, file: DataFile, error: BaseException) -> DataError:
@@ -99,55 +181,3 @@ def _unreadable(snapshot: Snapshot, file: DataFile, error: BaseException) -> Dat
         first_line(error),
         "restore the file or correct the condition",
     )
-
-
-def count_matching(snapshot: Snapshot, file: DataFile, condition: Condition) -> int:
-    """Live rows of one file that match."""
-    return sum(batch.num_rows for batch in read_file(snapshot, file, condition.columns[:1], condition))
-
-
-def _scan(
-    snapshot: Snapshot,
-    file: DataFile,
-    columns: Sequence[str],
-    condition: pc.Expression | None,
-    row_groups: Sequence[int] | None,
-) -> Iterator[pa.RecordBatch]:
-    # It brings pandas along, which takes a worker a second, and is not needed for whole row groups.
-    import pyarrow.dataset as pads
-
-    parquet = pads.ParquetFileFormat(read_options=pads.ParquetReadOptions(coerce_int96_timestamp_unit=_INT96_UNIT))
-    physical = {name: snapshot.physical.field(i) for i, name in enumerate(snapshot.schema.names)}
-    fragment = parquet.make_fragment(file.path, snapshot.filesystem, _partition_expression(file, physical))
-    if row_groups is not None:
-        fragment = fragment.subset(row_group_ids=list(row_groups))
-    scanner = fragment.scanner(
-        schema=snapshot.physical,
-        columns=[physical[name].name for name in columns],
-        filter=condition,
-        batch_size=BATCH_ROWS,
-        batch_readahead=1,
-        fragment_readahead=1,
-        use_threads=False,
-    )
-    types = [snapshot.schema.field(name).type for name in columns]
-    for batch in scanner.to_batches():
-        arrays = [
-            array if array.type == dtype else array.view(dtype)
-            for array, dtype in zip(batch.columns, types, strict=True)
-        ]
-        yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
-
-
-def _partition_expression(file: DataFile, physical: Mapping[str, pa.Field]) -> pc.Expression:
-    expression = pc.scalar(True)
-    for name, value in file.partition.items():
-        column = pc.field(physical[name].name)
-        expression &= (column == value) if value.is_valid else column.is_null()
-    return expression
-
-
-def _mask(live: pa.BooleanArray, offset: int, rows: int) -> pa.BooleanArray:
-    part = live.slice(offset, rows)
-    # Rows after the mask's end are live.
-    return part if len(part) == rows else pa.concat_arrays([part, pa.array([True] * (rows - len(part)), pa.bool_())])

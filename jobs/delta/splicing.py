@@ -96,7 +96,8 @@ def splice_file(
         delete_files(filesystem, [path])
         raise
     stats = _summarise(joined.metadata, layout, floats - finite)
-    return NewFile(path, size, dict(zip(layout.partition_columns, key, strict=True)), int(time.time() * 1000), stats)
+    partition = dict(zip(layout.partition_columns, key, strict=True))
+    return NewFile(path, size, partition, int(time.time() * 1000), stats, joined.metadata.num_rows)
 
 
 def _summarise(metadata: pq.FileMetaData, layout: Layout, nan: Collection[str]) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import pyarrow as pa
 
@@ -18,6 +18,9 @@ from jobs.predicate import Predicate
 from jobs.sampling import Sample
 from vae_model import Bundle, Scorer
 
+if TYPE_CHECKING:
+    from jobs.delta.datafile import Snapshot
+
 Route: TypeAlias = Literal["files", "dataframe"]
 Lineage: TypeAlias = Mapping[str, str | int | None]
 Action: TypeAlias = Literal["nothing", "append", "merge", "replace"]
@@ -27,7 +30,12 @@ Summarise: TypeAlias = Callable[[Iterator[pa.RecordBatch]], pa.RecordBatch]
 
 @dataclass(frozen=True)
 class TableState:
-    """One version of a table, as far as planning needs it; `location` is its folder, where the engine knows it."""
+    """One version of a table, as far as planning needs it.
+
+    Attributes:
+        location: its folder, where the engine knows it.
+        snapshot: its files, where they were listed already.
+    """
 
     ref: TableRef
     version: int
@@ -35,6 +43,7 @@ class TableState:
     schema: pa.Schema
     partition_columns: tuple[str, ...]
     location: TableRef | None = None
+    snapshot: Snapshot | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,7 @@ class Work:
     Attributes:
         rows: source rows to score.
         replaced_rows: target rows that go; None where that is not known without reading.
+        matches: how many rows of each source file match, by path, where that was counted; not part of what is said.
     """
 
     rows: int
@@ -63,6 +73,7 @@ class Work:
     files_skipped: int | None
     files_replaced: int | None
     files_kept: int | None
+    matches: Mapping[str, int] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -78,8 +89,9 @@ class ScorePlan:
         schema: of the target, score columns included.
         carried: source columns that go into the target.
         reason: why this route.
-        action: replace the rows of `scope` by those of `read`, append the rows of `pieces`, or merge the change feed
-            after version `since` by `keys`.
+        action: replace the rows of `scope` by those of `read`, append the rows of `pieces`, or merge: put the rows as
+            they are now in the place of all that had one of the `keys` which the change feed names after version
+            `since`.
         why: what the run does, for people.
         watermark: source version that is scored afterwards; None for a run over a part of the table.
         serial: larger than that of every run that this one builds on; of two with the same one, one commits.
@@ -177,8 +189,8 @@ class Engine(Protocol):
     def history(self, table: TableState) -> list[LogEntry]:
         """The commits up to the table's version, newest first, as far back as the log keeps them."""
 
-    def has_change_feed(self, table: TableState, since: int) -> bool:
-        """Whether the change data feed can be read from the version after `since` to the table's."""
+    def has_change_feed(self, table: TableState, since: int, keys: Sequence[str]) -> bool:
+        """Whether the change data feed tells the keys of all rows that changed from the version after `since` on."""
 
     def measure(self, plan: ScorePlan) -> Work:
         """How much a run would touch; `plan.work` is not looked at.

@@ -1,12 +1,11 @@
 """Route `dataframe`, for what route `files` cannot do: Delta's own reader, a scalar Arrow function over the feature
-columns, and Delta's own writer; Spark itself refuses a batch of scores with another number of rows, and the result is
-counted once more."""
+columns, and Delta's own writer. Rows are counted before anything is written; Spark itself refuses a batch of scores
+with another number of rows."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING
 
@@ -16,8 +15,8 @@ from pyspark.sql import functions as F
 
 from jobs.delta.files import text_leaves
 from jobs.delta.statistics import creation_properties
-from jobs.engines.base import Lineage, ScorePlan, ScoreResult, ScoringOptions, TableState, Work
-from jobs.engines.spark_merge import ALIVE, add_columns_statement, check_keys, merge_statement, net_change
+from jobs.engines.base import Lineage, ScorePlan, ScoreResult, ScoringOptions, Work
+from jobs.engines.spark_merge import add_columns_statement, changed_keys, merge_statement, with_keys
 from jobs.engines.spark_tables import SparkTables, identifier, to_column, to_condition, to_path
 from jobs.errors import ConflictError
 from jobs.spark import score_type, score_udf
@@ -49,10 +48,9 @@ class FrameRun:
     def measure(self) -> Work:
         """How much it would touch."""
         plan, tables = self._plan, self._tables
-        if plan.action == "merge":
-            check_keys(self._changes(), plan.keys, plan.source.ref.name)
-            counts = {row[ALIVE]: row["count"] for row in self._net_change().groupBy(ALIVE).count().collect()}
-            return Work(counts.get(True, 0), sum(counts.values()), None, None, None, None)
+        if plan.action == "merge" and plan.target:
+            there = with_keys(tables.read(plan.target, None), self._touched(), plan.keys)
+            return Work(self._rows().count(), there.count(), None, None, None, None)
         if plan.action == "append":
             return Work(self._rows().count(), 0, None, None, None, None)
         replaced = tables.count(plan.target, plan.scope) if plan.target else 0
@@ -74,17 +72,41 @@ class FrameRun:
         )
         score = _Scored(plan, udf(*map(to_column, bundle.feature_names)), constants)
         features = [plan.source.schema.field(name).type for name in bundle.feature_names]
+        self._check_before()
         with tables.settings(_choose_batches(features) | _choose_dictionaries(plan.schema), yielding=True):
             if plan.action == "merge":
                 self._merge(score, lineage)
             else:
                 self._write(score.of(self._rows()), lineage)
-        version = self._find_version(lineage)
-        return ScoreResult(version, self._check_rows(version))
+        return ScoreResult(self._find_version(lineage), plan.work.rows)
+
+    def _check_before(self) -> None:
+        """Count the rows that go in by reading them, before anything is written.
+
+        From there on Spark guarantees the number: what is written is a projection of these rows, of one version of the
+        table, and an Arrow function that returns another number of rows than it got fails its task and with it the
+        write. A failed write commits nothing.
+        """
+        plan, tables = self._plan, self._tables
+        if plan.in_place and tables.history(plan.source.ref)[0].version != plan.source.version:
+            raise _overtaken(plan, "the source changed since the plan was made")
+        rows, source = tables.scan(self._rows()), plan.source
+        if rows != plan.work.rows:
+            raise DataError(
+                f"{plan.work.rows:,} rows, as many as {source.ref.name} version {source.version} has in scope",
+                f"{rows:,} rows in its files",
+                "nothing was committed; check the source table's files, then run it again",
+            )
 
     def _rows(self) -> DataFrame:
         """The source rows to score."""
         plan, tables = self._plan, self._tables
+        if plan.in_place:
+            # Read by the write's own transaction: of another writer's rows none are lost, whenever they come.
+            frame = tables.latest(plan.source.ref)
+            return frame.where(to_condition(plan.read, plan.source)) if plan.read else frame
+        if plan.action == "merge":
+            return with_keys(tables.read(plan.source, plan.read), self._touched(), plan.keys)
         if plan.action != "append":
             return tables.read(plan.source, plan.read)
         frames = []
@@ -95,13 +117,8 @@ class FrameRun:
         rows = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), frames)
         return rows.where(to_condition(plan.read, plan.source)) if plan.read else rows
 
-    def _changes(self) -> DataFrame:
-        return self._tables.feed(self._plan.source, self._plan.since or 0)
-
-    def _net_change(self) -> DataFrame:
-        plan = self._plan
-        matches = to_condition(plan.read, plan.source) if plan.read else None
-        return net_change(self._changes(), plan.keys, matches)
+    def _touched(self) -> DataFrame:
+        return changed_keys(self._tables.feed(self._plan.source, self._plan.since or 0), self._plan.keys)
 
     def _merge(self, score: _Scored, lineage: Lineage) -> None:
         plan, tables = self._plan, self._tables
@@ -110,16 +127,12 @@ class FrameRun:
         missing = [field for field in plan.schema if field.name not in there]
         if missing:
             tables.sql(add_columns_statement(name, missing))
-        changes = self._net_change()
-        dead = [F.lit(None).cast(field.dataType).alias(field.name) for field in score.fields]
-        rows = score.of(changes.where(ALIVE), F.lit(True).alias(ALIVE)).unionByName(
-            changes.where(~F.col(ALIVE)).select(*map(to_column, plan.carried), *dead, F.lit(False).alias(ALIVE))
-        )
         columns = [name for name in plan.schema.names if name in (*plan.carried, *SCORE_SCHEMA.names)]
         settings = {f"{_DELTA}.commitInfo.userMetadata": _to_text(lineage)}
         settings |= {f"{_DELTA}.write.{key}": str(value) for key, value in self._transaction().items()}
         with tables.settings(settings):
-            tables.sql(merge_statement(name, rows, plan.keys, columns))
+            rows = score.of(self._rows())
+            tables.sql(merge_statement(name, rows, self._touched(), plan.keys, columns))
 
     def _transaction(self) -> dict[str, str | int]:
         """Delta skips a write whose version, or a later one, was recorded before."""
@@ -163,39 +176,8 @@ class FrameRun:
         plan = self._plan
         for entry in self._tables.history(plan.target_ref):
             if entry.lineage and entry.lineage.get("run_id") == lineage["run_id"]:
-                if plan.in_place and entry.read_version != plan.source.version:
-                    self._restore(entry.version - 1)
-                    raise _overtaken(plan, "the source changed before the commit, which was undone")
                 return entry.version
         raise _overtaken(plan, "another run, which scored the same changes")
-
-    def _check_rows(self, version: int) -> int:
-        plan, tables = self._plan, self._tables
-        after = TableState(plan.target_ref, version, "", plan.schema, plan.source.partition_columns)
-        if plan.action == "merge":
-            touched = self._changes().select(*map(to_column, plan.keys))
-            there = tables.read(after, None).join(touched, list(plan.keys), "left_semi")
-            rows, expected = there.count(), plan.work.rows
-        elif plan.in_place or (plan.action == "append" and plan.target):
-            before = replace(after, version=version - 1)
-            rows, expected = tables.count(after, None), tables.count(before, None)
-            expected += 0 if plan.in_place else plan.work.rows
-        else:
-            rows, expected = tables.count(after, plan.scope), plan.work.rows
-        if rows == expected:
-            return plan.work.rows
-        if plan.target:
-            self._restore(version - 1)
-        else:
-            tables.sql(f"DELETE FROM {identifier(plan.target_ref)}")  # noqa: S608  the name is quoted
-        raise DataError(
-            f"{expected:,} rows in {plan.target_ref.name}, as many as the source has",
-            f"{rows:,} rows",
-            "the target was restored; run it again, and report it if it comes back",
-        )
-
-    def _restore(self, version: int) -> None:
-        self._tables.sql(f"RESTORE TABLE {identifier(self._plan.target_ref)} TO VERSION AS OF {version}")
 
 
 class _Scored:
@@ -205,11 +187,11 @@ class _Scored:
         self._plan, self._score, self._constants = plan, score, constants
         self.fields = score_type().fields
 
-    def of(self, rows: DataFrame, *more: Column) -> DataFrame:
+    def of(self, rows: DataFrame) -> DataFrame:
         carried = [_carry(self._plan.schema.field(name)) for name in self._plan.carried]
         names = map(to_column, self._plan.carried)
         scored = rows.select(*carried, self._score.alias(_SCORES))
-        return scored.select(*names, *map(self._score_column, SCORE_SCHEMA), *more)
+        return scored.select(*names, *map(self._score_column, SCORE_SCHEMA))
 
     def _score_column(self, field: pa.Field) -> Column:
         found = self._constants.get(field.name, F.col(f"{_SCORES}.{field.name}"))

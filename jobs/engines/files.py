@@ -8,27 +8,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import pyarrow as pa
-
 from jobs.delta.commit import Change, check_names, check_removable, check_writable, create_table, replace_files
 from jobs.delta.datafile import DataFile, Snapshot
-from jobs.delta.feed import NetChange, read_feed
+from jobs.delta.filelist import NO_FILES, FileList
 from jobs.delta.files import Layout, delete_files
-from jobs.delta.pruning import bind, count_rows, prune_files
+from jobs.delta.keys import KeySet
+from jobs.delta.pruning import bind, count_by_file, prune_files
+from jobs.delta.reading import Condition, Filter, HasKey
 from jobs.delta.snapshot import open_snapshot
 from jobs.delta.storage import TableRef, create_root
 from jobs.engines.base import Lineage, ScorePlan, ScoreResult, Work
-from jobs.engines.splitting import find_small_files, split_work
-from jobs.engines.tasks import (
-    CompactFiles,
-    KeepOtherKeys,
-    KeepRows,
-    ScoreFiles,
-    ScoreRows,
-    Target,
-    Task,
-    TaskResult,
-)
+from jobs.engines.logs import take_snapshot
+from jobs.engines.splitting import find_small_files, split_matches, split_work
+from jobs.engines.tasks import CompactFiles, KeepRows, ScoreFiles, Target, Task, TaskResult
 from jobs.errors import ConfigError
 from vae_model import SCORE_COLUMNS
 from vae_model.errors import DataError
@@ -44,47 +36,59 @@ def find_obstacle(plan: ScorePlan) -> str | None:
     if plan.action == "merge":
         return "MERGE is Delta's own"
     try:
-        source = open_snapshot(plan.source.ref, plan.source.version)
+        source = take_snapshot(plan.source)
         check_names(plan.schema, plan.target_ref)
         if plan.target:
-            there = open_snapshot(plan.target.ref, plan.target.version)
+            there = take_snapshot(plan.target)
             check_writable(there)
-            check_removable(there, prune_files(there, plan.scope) if plan.action == "replace" else [])
+            if plan.action == "replace":
+                check_removable(there, prune_files(there, plan.scope))
     except (DataError, ConfigError) as error:
         return error.found
     other = [f.name for f in source.schema if f.type != plan.source.schema.field(f.name).type]
     return f"{', '.join(other)} of a type that only Spark knows" if other else None
 
 
-def measure_files(plan: ScorePlan) -> Work:
+def measure_files(plan: ScorePlan, keys: KeySet | None = None) -> Work:
     """How much a run would touch, from the tables' logs as far as they tell.
+
+    Args:
+        plan: of route `files`.
+        keys: that a merge is about.
 
     Raises:
         DataError: a target that cannot be written file by file.
     """
-    source = open_snapshot(plan.source.ref, plan.source.version)
-    files = [file for _, chosen in _source_files(plan, source) for file in chosen]
-    if plan.action == "merge":
-        change = _read_net_change(plan)
-        rows = _matching_rows(change, plan).num_rows
-    else:
-        rows = count_rows(source, files, plan.read)
-    skipped = max(len(source.files) - len(files), 0)
-    if plan.target is None:
-        return Work(rows, 0, len(files), skipped, 0, 0)
-    there = open_snapshot(plan.target.ref, plan.target.version)
-    check_writable(there)
+    source = take_snapshot(plan.source)
+    there = take_snapshot(plan.target) if plan.target else None
+    if there:
+        check_writable(there)
+    read = _source_files(plan, source)
+    chosen = _choose_rows(plan, source, keys)
+    matches: dict[str, int] | None = None
+    if chosen:
+        matches = {path: n for snapshot, files in read for path, n in count_by_file(snapshot, files, chosen).items()}
+    rows = sum(files.total_rows for _, files in read) if matches is None else sum(matches.values())
+    count = sum(len(files) for _, files in read)
+    skipped = max(len(source.files) - count, 0)
+    if there is None:
+        return Work(rows, 0, count, skipped, 0, 0, matches)
     if plan.action == "append":
-        return Work(rows, 0, len(files), skipped, 0, len(there.files))
-    if plan.action == "merge":
-        return Work(rows, change.touched.num_rows, None, None, None, None)
-    replaced = prune_files(there, plan.scope)
-    check_removable(there, replaced)
-    kept = len(there.files) - len(replaced)
-    return Work(rows, count_rows(there, replaced, plan.scope), len(files), skipped, len(replaced), kept)
+        return Work(rows, 0, count, skipped, 0, len(there.files), matches)
+    replaced, _ = _choose_replaced(plan, there, keys)
+    touched = prune_files(there, plan.scope)
+    gone = touched.total_rows
+    if replaced:
+        by_file = count_by_file(there, touched, replaced)
+        touched = touched.among([path for path, found in by_file.items() if found])
+        gone = sum(by_file.values())
+    check_removable(there, touched)
+    return Work(rows, gone, count, skipped, len(touched), len(there.files) - len(touched), matches)
 
 
-def score_files(plan: ScorePlan, lineage: Lineage, cores: int, run: RunTasks) -> ScoreResult:
+def score_files(
+    plan: ScorePlan, lineage: Lineage, cores: int, run: RunTasks, keys: KeySet | None = None
+) -> ScoreResult:
     """Carry out a plan: tasks that write files, then one commit of all of them.
 
     Args:
@@ -92,17 +96,18 @@ def score_files(plan: ScorePlan, lineage: Lineage, cores: int, run: RunTasks) ->
         lineage: goes into the commit.
         cores: that the tasks will share.
         run: carries out the tasks.
+        keys: that a merge is about.
 
     Raises:
         DataError: rows in and rows out differ; nothing was committed.
         ConflictError: another writer was there first; nothing was committed.
     """
-    source = open_snapshot(plan.source.ref, plan.source.version)
-    there = open_snapshot(plan.target.ref, plan.target.version) if plan.target else None
+    source = take_snapshot(plan.source)
+    there = take_snapshot(plan.target) if plan.target else None
     check_names(plan.schema, plan.target_ref)
     create_root(plan.target_ref.uri)
     target = Target(_absolute(plan.target_ref), Layout(plan.schema, plan.source.partition_columns, SCORE_COLUMNS))
-    todo = _list_tasks(plan, source, there, target, cores)
+    todo = _list_tasks(plan, source, there, target, cores, keys)
     done: list[TaskResult] = []
     try:
         run(todo.tasks, done)
@@ -112,12 +117,11 @@ def score_files(plan: ScorePlan, lineage: Lineage, cores: int, run: RunTasks) ->
         delete_files(target.filesystem, [add.path for result in done for add in result.adds])
         raise
     # From here on the files may be part of the table: they are not touched again, whatever happens.
-    known = {file.path: file for file in there.files} if there else {}
     change = Change(
         layout=target.layout,
         adds=[add for result in done for add in result.adds],
-        removes=[*todo.removes, *(known[path] for result in done for path in result.removes)],
-        compacted=[known[path] for result in done for path in result.compacted],
+        removes=[*todo.removes, *_find(there, [path for result in done for path in result.removes])],
+        compacted=_find(there, [path for result in done for path in result.compacted]),
         scope=plan.scope,
         lineage=lineage,
         transaction=plan.transaction,
@@ -134,19 +138,17 @@ class _Todo:
     removes: Sequence[DataFile] = ()
 
 
-def _list_tasks(plan: ScorePlan, source: Snapshot, there: Snapshot | None, target: Target, cores: int) -> _Todo:
+def _list_tasks(
+    plan: ScorePlan, source: Snapshot, there: Snapshot | None, target: Target, cores: int, keys: KeySet | None
+) -> _Todo:
     light = _without_files(there) if there else None
-    if plan.action == "merge" and there and light:
-        change = _read_net_change(plan)
-        kept = [KeepOtherKeys(light, file, change.touched, target) for file in there.files]
-        return _Todo([ScoreRows(_matching_rows(change, plan), target), *kept])
     read = _source_files(plan, source)
-    # Files of partitions that do not match are not read: of the others every row matches.
-    condition = None if plan.read is None or plan.read.partition_only(source.partition_columns) else plan.read
+    chosen = _choose_rows(plan, source, keys)
+    matches = plan.work.matches or {}
     tasks: list[Task] = [
-        ScoreFiles(_without_files(snapshot), parts, bind(condition, snapshot), target)
+        ScoreFiles(_without_files(snapshot), parts, chosen, target)
         for snapshot, files in read
-        for parts in split_work(files, snapshot, cores)
+        for parts in (split_matches(files, matches) if keys else split_work(files, snapshot, cores))
     ]
     if there is None or light is None:
         return _Todo(tasks)
@@ -154,49 +156,59 @@ def _list_tasks(plan: ScorePlan, source: Snapshot, there: Snapshot | None, targe
         small = find_small_files(there, [file for _, files in read for file in files])
         return _Todo([*tasks, *(CompactFiles(light, files, target) for files in small)])
     files = prune_files(there, plan.scope)
-    if plan.scope is None or plan.scope.partition_only(there.partition_columns):
+    replaced, others = _choose_replaced(plan, there, keys)
+    if replaced is None or others is None:
         return _Todo(tasks, files)
-    replaced, others = bind(plan.scope, there), bind(plan.scope.is_not_true(), there)
     return _Todo([*tasks, *(KeepRows(light, file, replaced, others, target) for file in files)])
+
+
+def _choose_rows(plan: ScorePlan, source: Snapshot, keys: KeySet | None) -> Filter | None:
+    """The source rows to score, of the files that are read; None: all."""
+    # Files of partitions that do not match are not read: of the others every row matches.
+    whole = plan.read is None or plan.read.partition_only(source.partition_columns)
+    condition: Condition | None = None if whole else bind(plan.read, source)
+    return condition if keys is None else HasKey(keys, also=condition)
+
+
+def _choose_replaced(plan: ScorePlan, there: Snapshot, keys: KeySet | None) -> tuple[Filter | None, Filter | None]:
+    """The target rows that go, of the files that can hold them, and those that stay; None: all go."""
+    if keys is not None:
+        return HasKey(keys), HasKey(keys, wanted=False)
+    if plan.scope is None or plan.scope.partition_only(there.partition_columns):
+        return None, None
+    return bind(plan.scope, there), bind(plan.scope.is_not_true(), there)
+
+
+def _find(there: Snapshot | None, paths: Sequence[str]) -> Sequence[DataFile]:
+    return there.files.among(paths) if there else ()
 
 
 def _without_files(snapshot: Snapshot) -> Snapshot:
     """The snapshot as a task needs it, wherever it runs."""
-    return dataclasses.replace(snapshot, ref=_absolute(snapshot.ref), files=())
+    return dataclasses.replace(snapshot, ref=_absolute(snapshot.ref), files=NO_FILES)
 
 
 def _absolute(ref: TableRef) -> TableRef:
     return dataclasses.replace(ref, name=ref.uri)
 
 
-def _source_files(plan: ScorePlan, source: Snapshot) -> list[tuple[Snapshot, Sequence[DataFile]]]:
+def _source_files(plan: ScorePlan, source: Snapshot) -> list[tuple[Snapshot, FileList]]:
     """The files to read, each list with the version that it belongs to, under the columns of the planned version."""
-    if plan.action == "merge":
-        return []
-    if plan.action == "replace":
+    if plan.action in ("replace", "merge"):
         return [(source, prune_files(source, plan.read))]
-    found: list[tuple[Snapshot, Sequence[DataFile]]] = []
+    found: list[tuple[Snapshot, FileList]] = []
     for piece in plan.pieces:
         snapshot = source if piece.version == source.version else open_snapshot(source.ref, piece.version)
-        wanted = set(piece.paths)
-        chosen = tuple(file for file in snapshot.files if file.path in wanted)
-        if len(chosen) != len(wanted):
+        chosen = snapshot.files.among(piece.paths)
+        if len(chosen) != len(piece.paths):
             raise DataError(
-                f"{len(wanted)} added files in {source.ref.name} version {piece.version}",
+                f"{len(piece.paths)} added files in {source.ref.name} version {piece.version}",
                 f"{len(chosen)}",
                 "run it again, or once with --full",
             )
         later = dataclasses.replace(snapshot, schema=source.schema, physical=source.physical)
         found.append((later, chosen))
     return found
-
-
-def _read_net_change(plan: ScorePlan) -> NetChange:
-    return read_feed(plan.source.ref, plan.since or 0, plan.source.version, plan.keys, plan.source.schema)
-
-
-def _matching_rows(change: NetChange, plan: ScorePlan) -> pa.Table:
-    return change.rows.filter(plan.read.to_pyarrow(change.rows.schema)) if plan.read else change.rows
 
 
 def _check_rows(plan: ScorePlan, rows: int) -> None:

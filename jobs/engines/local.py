@@ -11,14 +11,14 @@ from typing import Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
-from deltalake.exceptions import DeltaError
 
 from jobs.config import EngineName
 from jobs.delta import snapshot as snapshots
 from jobs.delta.datafile import DataFile
+from jobs.delta.feed import read_changed_keys
+from jobs.delta.keys import KeySet
 from jobs.delta.pruning import bind, count_rows, prune_files
 from jobs.delta.reading import read_file
-from jobs.delta.snapshot import open_snapshot, open_table
 from jobs.delta.storage import TableRef
 from jobs.delta.upsert import upsert_rows
 from jobs.engines.base import (
@@ -33,13 +33,14 @@ from jobs.engines.base import (
     Work,
 )
 from jobs.engines.files import measure_files, score_files
-from jobs.engines.logs import describe_table, read_history
+from jobs.engines.logs import describe_table, read_history, take_snapshot
 from jobs.engines.tasks import Task, TaskResult
 from jobs.errors import ConfigError
 from jobs.events import Advance
 from jobs.predicate import Predicate
 from jobs.sampling import Sample
 from vae_model import Bundle
+from vae_model.errors import DataError
 from vae_model.products import one_blas_thread
 
 T = TypeVar("T")
@@ -51,6 +52,9 @@ class LocalEngine:
     """Runs on this machine's cores."""
 
     name: EngineName = "local"
+
+    def __init__(self) -> None:
+        self._feed: tuple[object, KeySet | None] | None = None
 
     def describe(self, ref: TableRef, version: int | None = None) -> TableState:
         """See `Engine`."""
@@ -70,34 +74,44 @@ class LocalEngine:
 
     def count(self, table: TableState, where: Predicate | None) -> int:
         """See `Engine`."""
-        snapshot = open_snapshot(table.ref, table.version)
+        snapshot = take_snapshot(table)
         return count_rows(snapshot, prune_files(snapshot, where), where)
 
     def history(self, table: TableState) -> list[LogEntry]:
         """See `Engine`."""
         return read_history(table.ref, table.version)
 
-    def has_change_feed(self, table: TableState, since: int) -> bool:
+    def has_change_feed(self, table: TableState, since: int, keys: Sequence[str]) -> bool:
         """See `Engine`."""
-        # Where the feed is off deltalake makes one up from whole files.
-        ends = [open_table(table.ref, version).metadata().configuration for version in (since + 1, table.version)]
-        if any(end.get("delta.enableChangeDataFeed") != "true" for end in ends):
-            return False
-        try:
-            feed = open_table(table.ref).load_cdf(since + 1, table.version)
-            for _ in pa.RecordBatchReader.from_stream(feed):
-                pass
-        except (DeltaError, OSError, ValueError, pa.ArrowException):
-            return False
-        return True
+        return self._read_keys(table, since, keys) is not None
+
+    def _read_keys(self, table: TableState, since: int, names: Sequence[str]) -> KeySet | None:
+        """The keys that changed; the feed is read once for a plan and its run."""
+        asked = (table.ref, table.table_id, table.version, since, tuple(names))
+        if self._feed is None or self._feed[0] != asked:
+            keys = pa.schema([table.schema.field(name) for name in names])
+            self._feed = (asked, read_changed_keys(table.ref, since, table.version, keys))
+        return self._feed[1]
+
+    def _planned_keys(self, plan: ScorePlan) -> KeySet | None:
+        if plan.action != "merge":
+            return None
+        keys = self._read_keys(plan.source, plan.since or 0, plan.keys)
+        if keys is None:
+            raise DataError(
+                f"the change data feed of {plan.source.ref.name} since version {plan.since}",
+                "it can no longer be read",
+                "run it again, or once with --full",
+            )
+        return keys
 
     def measure(self, plan: ScorePlan) -> Work:
         """See `Engine`."""
-        return measure_files(plan)
+        return measure_files(plan, self._planned_keys(plan))
 
     def read(self, table: TableState, columns: Sequence[str], where: Predicate | None, limit: int) -> pa.Table:
         """See `Engine`."""
-        snapshot = open_snapshot(table.ref, table.version)
+        snapshot = take_snapshot(table)
         condition = bind(where, snapshot)
         batches: list[pa.RecordBatch] = []
         rows = 0
@@ -113,7 +127,7 @@ class LocalEngine:
 
     def sample(self, table: TableState, columns: Sequence[str], where: Predicate | None, sample: Sample) -> pa.Table:
         """See `Engine`."""
-        snapshot = open_snapshot(table.ref, table.version)
+        snapshot = take_snapshot(table)
         needed = [*columns, *(name for name in sample.columns if name not in columns)]
         schema = pa.schema([snapshot.schema.field(name) for name in columns])
         condition = bind(where, snapshot)
@@ -143,7 +157,7 @@ class LocalEngine:
         summarise: Summarise,
     ) -> pa.Table:
         """See `Engine`."""
-        snapshot = open_snapshot(table.ref, table.version)
+        snapshot = take_snapshot(table)
         condition = bind(where, snapshot)
 
         def run_part(number: int, files: Sequence[DataFile]) -> tuple[int, pa.RecordBatch]:
@@ -166,7 +180,7 @@ class LocalEngine:
         def run(tasks: Sequence[Task], done: list[TaskResult]) -> None:
             run_all([partial(task.run, scorer, advance) for task in tasks], done)
 
-        return score_files(plan, lineage, os.cpu_count() or 1, run)
+        return score_files(plan, lineage, os.cpu_count() or 1, run, self._planned_keys(plan))
 
 
 def run_all(tasks: Sequence[Callable[[], T]], done: list[T]) -> None:

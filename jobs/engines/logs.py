@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from jobs.delta.changes import parse_lineage
+from jobs.delta.datafile import Snapshot
+from jobs.delta.log import read_commit_infos
 from jobs.delta.snapshot import open_snapshot, open_table
-from jobs.delta.storage import TableRef
+from jobs.delta.storage import TableRef, open_filesystem
 from jobs.engines.base import LogEntry, TableState
 
 
@@ -18,7 +20,17 @@ def describe_table(ref: TableRef, version: int | None = None) -> TableState:
         DataError: there is none, or none that deltalake can read.
     """
     table = open_snapshot(ref, version)
-    return TableState(ref, table.version, table.table_id, table.schema, table.partition_columns, ref)
+    return TableState(ref, table.version, table.table_id, table.schema, table.partition_columns, ref, table)
+
+
+def take_snapshot(table: TableState) -> Snapshot:
+    """The table's files: as they were listed when it was described, or now.
+
+    Raises:
+        DataError: one that deltalake cannot read.
+    """
+    known = table.snapshot
+    return known if known and known.version == table.version else open_snapshot(table.ref, table.version)
 
 
 def count_logged(table: TableState) -> int:
@@ -27,20 +39,26 @@ def count_logged(table: TableState) -> int:
     Raises:
         DataError: one that deltalake cannot read.
     """
-    return open_snapshot(table.ref, table.version).rows
+    return take_snapshot(table).rows
 
 
 def read_history(ref: TableRef, version: int | None = None) -> list[LogEntry]:
-    """The commits up to a version (None: the latest), newest first."""
-    table = open_table(ref, version)
+    """The commits up to a version (None: the latest), newest first.
+
+    Raises:
+        DataError: there is no table, or none that deltalake can open.
+    """
+    known = read_commit_infos(open_filesystem(ref.uri, ref.storage_options), version)
+    if not known:
+        table = open_table(ref, version)
+        known = [(int(e["version"]), e) for e in table.history() if int(e["version"]) <= table.version()]
     return [
         LogEntry(
-            int(entry["version"]),
+            number,
             datetime.fromtimestamp(entry.get("timestamp", 0) / 1_000, UTC),
             str(entry.get("operation", "")),
             parse_lineage(entry.get("userMetadata")),
             entry.get("readVersion"),
         )
-        for entry in table.history()
-        if int(entry["version"]) <= table.version()
+        for number, entry in known
     ]

@@ -119,10 +119,10 @@ class SparkEngine:
         """See `Engine`."""
         return self._tables.history(table.ref, table.version)
 
-    def has_change_feed(self, table: TableState, since: int) -> bool:
+    def has_change_feed(self, table: TableState, since: int, keys: Sequence[str]) -> bool:
         """See `Engine`."""
         try:
-            self._tables.feed(table, since).count()
+            self._tables.feed(table, since).select(*map(to_column, keys)).count()
         except FAILURES:
             return False
         return True

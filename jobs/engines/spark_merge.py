@@ -1,4 +1,5 @@
-"""Mode merge on Spark: the net effect of a stretch of the change data feed, and the MERGE statement that applies it."""
+"""Mode merge on Spark: the keys that a stretch of the change data feed touches, and the MERGE statement that puts the
+rows which have them now in the place of those that had them."""
 
 from __future__ import annotations
 
@@ -7,45 +8,49 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from pyspark.sql import Window
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_type
 
-from jobs.delta.feed import CHANGE_TYPE, COMMIT_VERSION, INSERTS, bad_key
-
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
-ALIVE = "__sandtimer_alive"
+_ALIVE = "__sandtimer_alive"
+_KEY = "__sandtimer_key_"
 _CHANGES = "__sandtimer_changes"
 
 
-def net_change(feed: DataFrame, keys: Sequence[str], matches: str | None) -> DataFrame:
-    """One row for each key that changed, as it is now; `ALIVE` says whether it is there and matches."""
-    by_key = [F.col(quote(key)) for key in keys]
-    is_insert = F.col(CHANGE_TYPE).isin(*INSERTS)
-    last_first = Window.partitionBy(*by_key).orderBy(F.col(COMMIT_VERSION).desc(), is_insert.desc())
-    condition = F.coalesce(F.expr(matches), F.lit(False)) if matches else F.lit(True)
-    return (
-        feed.withColumn("__sandtimer_rank", F.row_number().over(last_first))
-        .where("__sandtimer_rank = 1")
-        .withColumn(ALIVE, is_insert & condition)
-        .drop("__sandtimer_rank", CHANGE_TYPE, COMMIT_VERSION, "_commit_timestamp")
-    )
+def changed_keys(feed: DataFrame, keys: Sequence[str]) -> DataFrame:
+    """The keys of all rows in a stretch of the change data feed, each once; NULL is a key like any other."""
+    return feed.select(*map(_column, keys)).distinct()
 
 
-def merge_statement(target: str, changes: DataFrame, keys: Sequence[str], columns: Sequence[str]) -> str:
-    """The statement that makes the target's rows those of `changes`, which becomes a view of the session."""
-    changes.createOrReplaceTempView(_CHANGES)
-    same = " AND ".join(f"t.{quote(key)} = c.{quote(key)}" for key in keys)
-    update = ", ".join(f"t.{quote(name)} = c.{quote(name)}" for name in columns)
+def with_keys(rows: DataFrame, touched: DataFrame, keys: Sequence[str]) -> DataFrame:
+    """The rows whose keys are among those touched, however many rows have the same one."""
+    renamed = touched.select(*(_column(key).alias(f"{_KEY}{i}") for i, key in enumerate(keys)))
+    same = reduce(lambda a, b: a & b, (_column(key).eqNullSafe(F.col(f"{_KEY}{i}")) for i, key in enumerate(keys)))
+    return rows.join(renamed, same, "left_semi")
+
+
+def merge_statement(
+    target: str, rows: DataFrame, touched: DataFrame, keys: Sequence[str], columns: Sequence[str]
+) -> str:
+    """The statement that puts `rows` in the place of all rows whose keys are among those touched.
+
+    What it merges becomes a view of the session: the rows, which match nothing and are inserted, and a mark for each
+    touched key, by which the target's rows go. So a key may name several rows on either side.
+    """
+    fields = [field for field in rows.schema.fields if field.name in columns]
+    blank = [_column(f.name) if f.name in keys else F.lit(None).cast(f.dataType).alias(f.name) for f in fields]
+    marks = touched.select(*blank, F.lit(False).alias(_ALIVE))
+    alive = rows.select(*(_column(field.name) for field in fields), F.lit(True).alias(_ALIVE))
+    alive.unionByName(marks).createOrReplaceTempView(_CHANGES)
+    same = " AND ".join(f"t.{quote(key)} <=> c.{quote(key)}" for key in keys)
     names = ", ".join(map(quote, columns))
     values = ", ".join(f"c.{quote(name)}" for name in columns)
     return (
-        f"MERGE INTO {target} t USING {_CHANGES} c ON {same} "  # noqa: S608  names are quoted
-        f"WHEN MATCHED AND c.{ALIVE} THEN UPDATE SET {update} "
-        f"WHEN MATCHED THEN DELETE "
-        f"WHEN NOT MATCHED AND c.{ALIVE} THEN INSERT ({names}) VALUES ({values})"
+        f"MERGE INTO {target} t USING {_CHANGES} c ON NOT c.{_ALIVE} AND {same} "  # noqa: S608  names are quoted
+        "WHEN MATCHED THEN DELETE "
+        f"WHEN NOT MATCHED AND c.{_ALIVE} THEN INSERT ({names}) VALUES ({values})"
     )
 
 
@@ -70,18 +75,5 @@ def quote(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
-def check_keys(feed: DataFrame, keys: Sequence[str], name: str) -> None:
-    """Refuse keys that do not name the rows of a feed.
-
-    Raises:
-        DataError: a key that is NULL, or that two rows have at once.
-    """
-    by_key = [F.col(quote(key)) for key in keys]
-    is_null = reduce(lambda a, b: a | b, (column.isNull() for column in by_key))
-    nulls = feed.where(is_null).count()
-    if nulls:
-        raise bad_key(keys, name, f"{nulls:,} changed rows where it is NULL")
-    inserted = feed.where(F.col(CHANGE_TYPE).isin(*INSERTS))
-    twice = inserted.groupBy(*by_key, COMMIT_VERSION).count().where("count > 1").limit(1).collect()
-    if twice:
-        raise bad_key(keys, name, f"two rows with {', '.join(f'{key} = {twice[0][key]}' for key in keys)}")
+def _column(name: str) -> Column:
+    return F.col(quote(name))

@@ -82,6 +82,17 @@ class SparkTables:
             return self.session.sql(f"SELECT * FROM {identifier(ref)} VERSION AS OF {version}")  # noqa: S608
         return self.session.read.format("delta").option("versionAsOf", version).load(to_path(ref))
 
+    def latest(self, ref: TableRef) -> DataFrame:
+        """All rows of the version that is there when they are read: where that is in a write to the same table, of the
+        version that the write's transaction builds on."""
+        reader = self.session.read.format("delta")
+        return reader.table(identifier(ref)) if ref.in_catalog else reader.load(to_path(ref))
+
+    def scan(self, rows: DataFrame) -> int:
+        """Count rows by reading their files, not by what the log says of them."""
+        with self.settings({"spark.databricks.delta.optimizeMetadataQuery.enabled": "false"}):
+            return int(rows.count())
+
     def feed(self, table: TableState, since: int) -> DataFrame:
         """The change data feed after version `since`."""
         reader = self.session.read.format("delta").option("readChangeFeed", "true")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import pyarrow.parquet as pq
@@ -15,6 +15,7 @@ from jobs.engines.tasks import SMALL_BYTES, Part
 MIN_TASK_BYTES: Final = 4 * 2**20
 # So many small files in one partition are merged by the next run that adds to it.
 MANY_FILES: Final = 16
+MATCHED_ROWS: Final = 131_072
 
 
 def split_work(files: Sequence[DataFile], snapshot: Snapshot, cores: int) -> list[tuple[Part, ...]]:
@@ -35,6 +36,22 @@ def split_work(files: Sequence[DataFile], snapshot: Snapshot, cores: int) -> lis
         tasks += pieces[:-1]
         packed += pieces[-1]
     return [*tasks, tuple(packed)] if packed else tasks
+
+
+def split_matches(files: Sequence[DataFile], matches: Mapping[str, int]) -> list[tuple[Part, ...]]:
+    """Tasks for the few rows of files that match: as many files as give a task enough rows, files without any left
+    out, so that a night of single rows does not leave a new file for each file that it read."""
+    tasks: list[list[Part]] = [[]]
+    rows = 0
+    for file in files:
+        if not matches[file.path]:
+            continue
+        if rows >= MATCHED_ROWS:
+            tasks.append([])
+            rows = 0
+        tasks[-1].append(Part(file))
+        rows += matches[file.path]
+    return [tuple(parts) for parts in tasks if parts]
 
 
 def find_small_files(there: Snapshot, read: Iterable[DataFile]) -> list[tuple[DataFile, ...]]:

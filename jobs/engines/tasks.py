@@ -13,17 +13,19 @@ import pyarrow.fs as pafs
 
 from jobs.delta.datafile import DataFile, Snapshot
 from jobs.delta.files import Layout, NewFile, TableWriter, delete_files
-from jobs.delta.keys import has_keys
-from jobs.delta.reading import Condition, count_matching, read_file, read_row_group
+from jobs.delta.reading import Filter, count_matching, read_file, read_row_group
 from jobs.delta.splicing import Group, check_carried, find_finite, splice_file
 from jobs.delta.storage import TableRef, open_filesystem
 from jobs.parquet.footer import Footer, NotUnderstood
-from vae_model.arrays import to_arrow
+from vae_model.errors import DataError
 from vae_model.scorer import Scorer
 
 # Rows that are scored at once: below it the network's fixed costs show, far above it its caches overflow.
 SCORE_ROWS: Final = 32_768
+SCORE_BYTES: Final = 64 * 2**20
 SMALL_BYTES: Final = 16 * 2**20
+# The new columns of a row group that is carried are held until it is whole: of larger ones the rows are written anew.
+CARRIED_ROWS: Final = 524_288
 
 if TYPE_CHECKING:
     from jobs.events import Advance
@@ -89,7 +91,7 @@ class ScoreFiles:
 
     source: Snapshot
     parts: tuple[Part, ...]
-    condition: Condition | None
+    condition: Filter | None
     target: Target
 
     def run(self, scorer: Scorer, advance: Advance) -> TaskResult:
@@ -130,6 +132,8 @@ class ScoreFiles:
             # A file that cannot be read says so when it is read in full.
             return None
         numbers = range(len(footer.groups)) if part.row_groups is None else part.row_groups
+        if any(footer.group_rows[number] > CARRIED_ROWS for number in numbers):
+            return None
         groups = (self._score_group(file, footer, number, scorer, advance) for number in numbers)
         try:
             added = splice_file(self.source, file, footer, part.row_groups, self.target.filesystem, layout, groups)
@@ -149,18 +153,6 @@ class ScoreFiles:
 
 
 @dataclass(frozen=True)
-class ScoreRows:
-    """Score rows that are at hand."""
-
-    rows: pa.Table
-    target: Target
-
-    def run(self, scorer: Scorer, advance: Advance) -> TaskResult:
-        """See `Task`."""
-        return score_rows(self.rows.to_batches(), scorer, self.target, advance)
-
-
-@dataclass(frozen=True)
 class KeepRows:
     """Rewrite a target file without the rows that match; a file without such rows stays as it is.
 
@@ -171,32 +163,23 @@ class KeepRows:
 
     there: Snapshot
     file: DataFile
-    replaced: Condition
-    kept: Condition
+    replaced: Filter
+    kept: Filter
     target: Target
 
     def run(self, scorer: Scorer, advance: Advance) -> TaskResult:
         """See `Task`."""
+        replaced = count_matching(self.there, self.file, self.replaced)
+        if replaced == 0:
+            return TaskResult(())
+        if replaced == self.file.rows:
+            return TaskResult((), (self.file.path,))
         rows = read_file(self.there, self.file, self.there.schema.names, self.kept)
-        return _rewrite(self.file, count_matching(self.there, self.file, self.replaced), rows, self.target)
-
-
-@dataclass(frozen=True)
-class KeepOtherKeys:
-    """Rewrite a target file without the rows whose keys are among `touched`; a file without such rows stays."""
-
-    there: Snapshot
-    file: DataFile
-    touched: pa.Table
-    target: Target
-
-    def run(self, scorer: Scorer, advance: Advance) -> TaskResult:
-        """See `Task`."""
-        keys = read_file(self.there, self.file, self.touched.column_names)
-        replaced = sum(int(has_keys(batch, self.touched).sum()) for batch in keys)
-        rows = read_file(self.there, self.file, self.there.schema.names)
-        kept = (batch.filter(to_arrow(~has_keys(batch, self.touched))) for batch in rows)
-        return _rewrite(self.file, replaced, kept, self.target)
+        kept, adds = _write_files(map(_columns, rows), self.target)
+        if kept != self.file.rows - replaced:
+            delete_files(self.target.filesystem, [add.path for add in adds])
+            raise _miscounted(self.file, self.file.rows - replaced, kept)
+        return TaskResult(adds, (self.file.path,))
 
 
 @dataclass(frozen=True)
@@ -210,7 +193,11 @@ class CompactFiles:
     def run(self, scorer: Scorer, advance: Advance) -> TaskResult:
         """See `Task`."""
         batches = (row for file in self.files for row in read_file(self.there, file, self.there.schema.names))
-        adds = _write_files(map(_columns, coalesce(batches, SCORE_ROWS)), self.target)
+        rows, adds = _write_files(map(_columns, coalesce(batches, SCORE_ROWS)), self.target)
+        expected = sum(file.rows for file in self.files)
+        if rows != expected:
+            delete_files(self.target.filesystem, [add.path for add in adds])
+            raise _miscounted(self.files[0], expected, rows)
         moved = tuple(replace(add, is_new_data=False) for add in adds)
         return TaskResult(moved, compacted=tuple(file.path for file in self.files))
 
@@ -232,44 +219,55 @@ def score_rows(rows: Iterable[pa.RecordBatch], scorer: Scorer, target: Target, a
             scored += batch.num_rows
             advance(batch.num_rows)
 
-    return TaskResult(_write_files(attach_scores(), target), scored_rows=scored)
+    written, adds = _write_files(attach_scores(), target)
+    if written != scored:
+        delete_files(target.filesystem, [add.path for add in adds])
+        raise DataError(f"{scored:,} scored rows to be written", f"{written:,}", "run it again")
+    return TaskResult(adds, scored_rows=scored)
 
 
 def coalesce(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of at least `rows`, the last one excepted, and none empty."""
+    """The same rows in batches of at least `rows`, or of 64 MB, the last one excepted; none is empty."""
     pending: list[pa.RecordBatch] = []
     for batch in batches:
         if batch.num_rows:
             pending.append(batch)
-        if sum(part.num_rows for part in pending) >= rows:
+        full = sum(part.num_rows for part in pending) >= rows
+        if full or sum(part.nbytes for part in pending) >= SCORE_BYTES:
             yield pending[0] if len(pending) == 1 else pa.concat_batches(pending)
             pending = []
     if pending:
         yield pa.concat_batches(pending)
 
 
-def _rewrite(file: DataFile, replaced: int, kept: Iterable[pa.RecordBatch], target: Target) -> TaskResult:
-    if replaced == 0:
-        return TaskResult(())
-    if replaced == file.rows:
-        return TaskResult((), (file.path,))
-    return TaskResult(_write_files(map(_columns, kept), target), (file.path,))
+def _miscounted(file: DataFile, expected: int, found: int) -> DataError:
+    return DataError(
+        f"{expected:,} rows of {file.path} to stay as they are",
+        f"{found:,}",
+        "nothing was committed; restore the file, or score the whole table with --full",
+    )
 
 
 def _columns(batch: pa.RecordBatch) -> Columns:
     return dict(zip(batch.schema.names, batch.columns, strict=True))
 
 
-def _write_files(batches: Iterable[Columns], target: Target) -> tuple[NewFile, ...]:
+def _fit(array: pa.Array, dtype: pa.DataType) -> pa.Array:
+    """The same values; the fields of a struct may come in another order."""
+    return array if array.type == dtype else array.cast(dtype)
+
+
+def _write_files(batches: Iterable[Columns], target: Target) -> tuple[int, tuple[NewFile, ...]]:
     """Write rows, given as columns by name, into new target files; columns of the target that are not there are NULL.
-    On failure the files are removed again."""
+    The rows that are in them, and the files. On failure the files are removed again."""
     writer, schema = TableWriter(target.filesystem, target.layout), target.layout.schema
     try:
         for columns in batches:
             rows = len(next(iter(columns.values())))
-            arrays = [columns[f.name] if f.name in columns else pa.nulls(rows, f.type) for f in schema]
+            arrays = [_fit(columns[f.name], f.type) if f.name in columns else pa.nulls(rows, f.type) for f in schema]
             writer.write(pa.RecordBatch.from_arrays(arrays, schema=schema))
-        return tuple(writer.close())
+        files = tuple(writer.close())
+        return sum(file.rows for file in files), files
     except BaseException:
         writer.abort()
         raise

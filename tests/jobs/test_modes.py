@@ -97,15 +97,6 @@ def test_merge_needs_a_key(any_job: Job) -> None:
     refused(any_job, 2, "source.key", "merge")
 
 
-@pytest.mark.parametrize("key", [600, None])
-def test_keys_that_name_no_row(key: int | None, any_job: Job) -> None:
-    with_feed(any_job)
-    rows = new_rows(any_job, 600, 2).set_column(0, "order_id", pa.array([key, key], pa.int64()))
-    update(any_job, "order_id = 1", {"price": "price + 1"})
-    append(any_job, rows)
-    refused(any_job, 3, "source.key (order_id)", "two rows with order_id = 600" if key else "2 changed rows", "replace")
-
-
 def test_a_feed_that_is_gone(any_job: Job) -> None:
     """Vacuumed away, or on only for a part of the versions: the partitions are scored again, and the run says so."""
     with_feed(any_job)

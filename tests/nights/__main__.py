@@ -6,13 +6,14 @@ import argparse
 import sys
 from dataclasses import replace
 
-from tests.nights.simulate import Course, load, simulate
+from tests.nights.simulate import CODE, Course, load, simulate
 
 COURSES = (
     Course("local", "merge", 60, days=3),
+    Course("local", "merge", 60, days=3, key=CODE),
     Course("local", "replace", 60, days=3, kill_every=3),
     Course("local", "in_place", 60, days=3, kill_every=3),
-    Course("spark", "merge", 60, kill_every=8),
+    Course("spark", "merge", 60, kill_every=8, key=CODE),
 )
 
 

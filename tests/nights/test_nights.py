@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
-from tests.nights.simulate import Course, load, simulate
+from tests.nights.simulate import CODE, KEY, Course, load, simulate
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -26,11 +26,11 @@ def check(course: Course, flights: pa.Table) -> None:
         assert tally.kills > 0
 
 
-@pytest.mark.parametrize("mode", ["merge", "replace", "in_place"])
-def test_nights(mode: str, flights: pa.Table) -> None:
-    check(Course("local", mode, 8, kill_every=2), flights)
+@pytest.mark.parametrize(("mode", "key"), [("merge", KEY), ("merge", CODE), ("replace", KEY), ("in_place", KEY)])
+def test_nights(mode: str, key: str, flights: pa.Table) -> None:
+    check(Course("local", mode, 8, kill_every=2, key=key), flights)
 
 
 def test_nights_on_spark(flights: pa.Table, spark: SparkSession) -> None:
     # Night 4 has two runs at once; killing a JVM takes too long here.
-    check(Course("spark", "merge", 4, kill_every=99), flights)
+    check(Course("spark", "merge", 4, kill_every=99, key=CODE), flights)
