@@ -18,13 +18,14 @@ from typing import Any, Final
 import pyarrow as pa
 
 import vae_model as vm
+from jobs.conditions import equals
 from jobs.config import Config
 from jobs.engines.base import Engine, LogEntry, TableState
 from jobs.errors import ConfigError
 from jobs.events import Reporter
 from jobs.models import find_model, load_model
 from jobs.plan import describe_target, source_ref
-from jobs.predicate import Predicate, combine, equals, resolve_column
+from jobs.predicate import Predicate, combine, resolve_column
 
 # Engines agree to this, relative.
 TOLERANCE: Final = 1e-5

@@ -22,7 +22,7 @@ from jobs.feedback_files import read_columns
 from jobs.plan import describe_target, source_ref
 from jobs.precision import ALERTS, MAX_ALERTS, open_alerts
 from jobs.predicate import Predicate, combine, parse_where, resolve_column
-from jobs.predicate_types import read_value
+from jobs.values import read_value
 from jobs.verdicts import NIGHT_FROM, NIGHT_TO, Shape, Verdict, feedback_shape, read_verdicts, to_text, today
 from vae_model import DataError
 

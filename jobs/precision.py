@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.conditions import among
 from jobs.config import Config
 from jobs.engines.base import Engine, TableState
 from jobs.events import Reporter
 from jobs.plan import describe_target, source_ref
-from jobs.predicate import among, combine, parse_where
+from jobs.predicate import combine, parse_where
 from jobs.verdicts import Verdicts, feedback_shape, read_verdicts, to_text
 from vae_model import DataError
 

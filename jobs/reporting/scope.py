@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+from jobs.conditions import equals
 from jobs.config import Config
 from jobs.engines.base import LogEntry, TableState
 from jobs.errors import ConfigError
-from jobs.predicate import Predicate, combine, equals, parse_where, resolve_column
+from jobs.predicate import Predicate, combine, parse_where, resolve_column
 
 WHEN = "scored_at"
 
