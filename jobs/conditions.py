@@ -12,7 +12,8 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from jobs.predicate import Predicate, from_tree
+from jobs.errors import ConfigError
+from jobs.predicate import Predicate, from_tree, resolve_column
 from jobs.values import write_value
 
 Sign: TypeAlias = Literal["=", "<", "<=", ">", ">="]
@@ -58,6 +59,22 @@ def among(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Predicate
         parts.append(_among(names[order[-1]], list(dict.fromkeys(values))))
         tests.append(exp.Paren(this=reduce(_both, parts)) if len(parts) > 1 else parts[0])
     return from_tree(_any(tests))
+
+
+def parse_pair(pair: str, names: Sequence[str], table: str, option: str = "--key") -> tuple[str, str]:
+    """Column and text of `COLUMN=VALUE`; a column's name may hold a `=` itself.
+
+    Raises:
+        ConfigError: no `=`.
+        DataError: no such column.
+    """
+    written = max((name for name in names if pair.startswith(f"{name}=")), key=len, default=None)
+    if written is not None:
+        return written, pair[len(written) + 1 :]
+    name, separator, value = pair.partition("=")
+    if not separator or not name.strip():
+        raise ConfigError(f"{option} COLUMN=VALUE", f"{option} {pair}", f"for example {option} order_id=42")
+    return resolve_column(name.strip(), names, table), value
 
 
 def _name(column: str) -> exp.Column:

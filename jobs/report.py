@@ -89,7 +89,7 @@ def collect(
     target = engine.describe(target_ref(config))
     _check_scored(target)
     runs = [entry for entry in engine.history(target) if entry.lineage]
-    scope = choose_scope(config, target, runs, where, since, until)
+    scope = choose_scope(config, engine, target, runs, where, since, until)
     counts = read_counts(engine, target, scope.rows, {}, ())
     bundle = find_model(config, counts.model_ids[0]) if counts.model_ids else None
     carried = [name for name in target.schema.names if name not in vm.SCORE_COLUMNS]
