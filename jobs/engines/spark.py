@@ -173,16 +173,21 @@ class SparkEngine:
     ) -> pa.Table:
         """See `Engine`."""
         wanted = pa.schema([table.schema.field(name) for name in columns])
+        # pyspark looks columns up by their names as they are, where a dot or a backtick means something.
+        aliases = [f"c{number}" for number in range(len(columns))]
+        results = pa.schema([field.with_name(f"c{number}") for number, field in enumerate(schema)])
 
         def run_part(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-            tables = (pa.Table.from_batches([batch]).cast(wanted) for batch in batches)
-            yield summarise(batch for part in tables for batch in part.to_batches())
+            tables = (pa.Table.from_batches([b]).rename_columns(wanted.names).cast(wanted) for b in batches)
+            found = summarise(batch for part in tables for batch in part.to_batches())
+            yield pa.RecordBatch.from_arrays(found.columns, schema=results)
 
         ship_packages(self._session)
         with explaining(table.ref):
-            rows = self._tables.read(table, where).select(*map(to_column, columns))
-            found = rows.mapInArrow(run_part, from_arrow_schema(schema)).toArrow()
-        return found.cast(schema)
+            named = (to_column(name).alias(alias) for name, alias in zip(columns, aliases, strict=True))
+            rows = self._tables.read(table, where).select(*named)
+            found = rows.mapInArrow(run_part, from_arrow_schema(results)).toArrow()
+        return found.rename_columns(schema.names).cast(schema)
 
     def score(
         self, plan: ScorePlan, bundle: Bundle, options: ScoringOptions, lineage: Lineage, advance: Advance

@@ -59,9 +59,13 @@ def upsert_statement(target: str, rows: DataFrame, keys: Sequence[str]) -> str:
     """The statement that puts `rows`, which become a view of the session, in the place of those with the same keys."""
     rows.createOrReplaceTempView(_CHANGES)
     same = " AND ".join(f"t.{quote(key)} <=> s.{quote(key)}" for key in keys)
+    # Spelled out: Delta's `*` does not quote a backtick in a name.
+    names = [quote(name) for name in rows.columns]
+    update = ", ".join(f"t.{name} = s.{name}" for name in names)
     return (
-        f"MERGE INTO {target} t USING {_CHANGES} s ON {same} "
-        "WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
+        f"MERGE INTO {target} t USING {_CHANGES} s ON {same} "  # noqa: S608  names are quoted
+        f"WHEN MATCHED THEN UPDATE SET {update} "
+        f"WHEN NOT MATCHED THEN INSERT ({', '.join(names)}) VALUES ({', '.join(f's.{name}' for name in names)})"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shlex
 import shutil
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from jobs.nights import NightName
-from tests.jobs.job import ENGINES, Job, Outcome, invoke
+from tests.jobs.job import Job, Outcome, invoke
 from tests.jobs.page import Page
 
 KINDS: dict[str, tuple[list[Any], pa.DataType]] = {
@@ -30,11 +31,15 @@ KINDS: dict[str, tuple[list[Any], pa.DataType]] = {
 BROKEN = (1, 2)  # numbers of the nights in which one shop's totals are in cents
 
 
-@pytest.fixture(params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> str:
-    if request.param == "spark":
+def on_engines(kinds: Iterable[str], on_spark: Sequence[str]) -> list[tuple[str, str]]:
+    """Every kind on the local engine, three on Spark, where a test takes twenty times as long."""
+    return [*((kind, "local") for kind in kinds), *((kind, "spark") for kind in on_spark)]
+
+
+@pytest.fixture
+def ready(engine: str, request: pytest.FixtureRequest) -> None:
+    if engine == "spark":
         request.getfixturevalue("spark")
-    return str(request.param)
 
 
 def build_job(folder: Path, orders: pa.Table, bundle: Path, engine: str, kind: str) -> Job:
@@ -68,7 +73,8 @@ def run(job: Job, *arguments: str, codes: tuple[int, ...] = (0,)) -> Outcome:
     return outcome
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "engine"), on_engines(KINDS, ["whole numbers", "dates as text", "words with quotes"]))
+@pytest.mark.usefixtures("ready")
 def test_nights_come_in_the_order_of_time(
     kind: str, engine: str, orders: pa.Table, orders_bundle: Path, tmp_path: Path
 ) -> None:
@@ -100,7 +106,8 @@ def text_of(value: Any) -> str:
     return str(value.date() if isinstance(value, datetime) else value)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "engine"), on_engines(KINDS, ["whole numbers", "dates as text", "words with quotes"]))
+@pytest.mark.usefixtures("ready")
 def test_verdicts_on_nights_hold_in_these_nights(
     kind: str, engine: str, orders: pa.Table, orders_bundle: Path, tmp_path: Path
 ) -> None:
@@ -133,7 +140,8 @@ KEYS: dict[str, tuple[list[Any], pa.DataType]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", KEYS)
+@pytest.mark.parametrize(("kind", "engine"), on_engines(KEYS, ["text", "doubles", "moments"]))
+@pytest.mark.usefixtures("ready")
 def test_what_pending_prints_names_the_row(
     kind: str, engine: str, orders: pa.Table, orders_bundle: Path, tmp_path: Path
 ) -> None:
