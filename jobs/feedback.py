@@ -274,3 +274,9 @@ def _flags(row: Mapping[str, Any], shape: Shape) -> str:
         night = write_value(row[shape.partition])
         flags += ["--from", night, "--to", night]
     return shlex.join(flags)
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    main("feedback")

@@ -191,7 +191,7 @@ def _find_best(scene: Scene, left: Bools, sampled: Bools) -> Group | None:
         if left[evidence.rows].sum() >= LEAST
     ]
     best = min(candidates, key=lambda candidate: candidate.surprise, default=None)
-    if (best is None or best.surprise >= math.log(ACCIDENT)) and left.sum() >= LEAST:
+    if (best is None or best.surprise >= math.log(ACCIDENT)) and left.sum() >= LEAST and scene.reasons:
         # No single column stands out: what spoils many columns at once still shows as too many alerts of a segment.
         best = _weigh(scene, _most_mentioned(scene, left), np.flatnonzero(left), sampled, 1.0)
     if best is None or best.surprise >= math.log(ACCIDENT):
@@ -391,3 +391,9 @@ def _age(incident: Incident, scene: Scene, today: int, close_after: int) -> Inci
 
 def _share(part: int, whole: int) -> float:
     return min(1.0, part / whole) if whole else 1.0
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    main("incidents")

@@ -65,8 +65,13 @@ def report(
         SetupError: what draws and renders is not installed.
     """
     found = collect(config, engine, where, since, until)
-    page = render_page(found)
     path = output or choose_path(config)
+    if not found.counts.rows and path.exists():
+        # A page that says something is worth more than one that says nothing.
+        message = f"nothing to do: no scored row in {found.scope.title}; {path} is as it was"
+        reporter.say("done", message, path=str(path), rows=0, alerts=0, version=found.target.version)
+        return path
+    page = render_page(found)
     write_whole(path, page)
     verdict = found.verdict
     reporter.say("verdict", f"{verdict.headline}. {verdict.detail}", level=verdict.level, nights_over=len(verdict.over))

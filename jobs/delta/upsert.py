@@ -8,6 +8,7 @@ import pyarrow as pa
 from deltalake import Field, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
+from jobs.delta.commit import check_names
 from jobs.delta.datafile import first_line
 from jobs.delta.snapshot import exists, open_table
 from jobs.delta.storage import TableRef
@@ -24,6 +25,7 @@ def upsert_rows(ref: TableRef, rows: pa.Table, keys: Sequence[str]) -> int:
     """
     try:
         if not exists(ref):
+            check_names(rows.schema, ref)
             write_deltalake(ref.uri, rows, mode="error", storage_options=dict(ref.storage_options))
             return 0
         table = open_table(ref)

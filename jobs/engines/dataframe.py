@@ -17,7 +17,14 @@ from pyspark.sql import functions as F
 from jobs.delta.files import text_leaves
 from jobs.delta.statistics import creation_properties
 from jobs.engines.base import Lineage, ScorePlan, ScoreResult, ScoringOptions, TableState, Work
-from jobs.engines.spark_merge import ALIVE, add_columns_statement, check_keys, merge_statement, net_change
+from jobs.engines.spark_merge import (
+    ALIVE,
+    add_columns_statement,
+    check_keys,
+    mapping_options,
+    merge_statement,
+    net_change,
+)
 from jobs.engines.spark_tables import SparkTables, identifier, to_column, to_condition, to_path
 from jobs.errors import ConflictError
 from jobs.spark import score_type, score_udf
@@ -28,8 +35,6 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, DataFrameWriter
 
 _SCORES = "__sandtimer_scores"
-# What Delta allows in names only with column mapping.
-_ODD_IN_NAMES = frozenset(" ,;{}()\n\t=")
 _DICTIONARY = "parquet.enable.dictionary"
 _DELTA = "spark.databricks.delta"
 _ARROW = "spark.sql.execution.arrow"
@@ -144,8 +149,7 @@ class FrameRun:
             writer = writer.option("overwriteSchema", "true")
         if plan.target and (plan.scope or plan.action == "append"):
             writer = writer.option("mergeSchema", "true")
-        if any(_ODD_IN_NAMES & set(name) for name in plan.schema.names):
-            writer = writer.option("delta.columnMapping.mode", "name")
+        writer = writer.options(**mapping_options(plan.schema.names))
         if plan.target is None:
             writer = writer.options(
                 **creation_properties(_choose_bounded(plan), plan.source.partition_columns, _FILTERED, floats=False)

@@ -15,6 +15,7 @@ from deltalake.exceptions import DeltaError
 
 from jobs.config import EngineName
 from jobs.delta import snapshot as snapshots
+from jobs.delta.commit import check_names
 from jobs.delta.datafile import DataFile
 from jobs.delta.pruning import bind, count_rows, prune_files
 from jobs.delta.reading import read_file
@@ -66,6 +67,7 @@ class LocalEngine:
             raise ConfigError(
                 "score.route: auto or files with --engine local", "dataframe", "use --engine spark for it"
             )
+        check_names(plan.schema, plan.target_ref)
         return "files", "the local engine reads and writes the Parquet files itself"
 
     def count(self, table: TableState, where: Predicate | None) -> int:

@@ -31,7 +31,7 @@ from jobs.engines.dataframe import FrameRun
 from jobs.engines.files import RunTasks, find_obstacle, measure_files, score_files
 from jobs.engines.logs import describe_table
 from jobs.engines.spark_errors import FAILURES, explain_failure, is_missing_table
-from jobs.engines.spark_merge import add_columns_statement, upsert_statement
+from jobs.engines.spark_merge import add_columns_statement, mapping_options, upsert_statement
 from jobs.engines.spark_tables import SparkTables, explaining, identifier, to_column, to_path
 from jobs.engines.spark_tasks import run_tasks
 from jobs.errors import ConfigError
@@ -157,10 +157,9 @@ class SparkEngine:
                 if lacking := [field for field in rows.schema if field.name not in known]:
                     tables.sql(add_columns_statement(identifier(ref), lacking))
                 tables.sql(upsert_statement(identifier(ref), frame, keys))
-            elif ref.in_catalog:
-                frame.write.format("delta").mode("error").saveAsTable(ref.name)
             else:
-                frame.write.format("delta").mode("error").save(to_path(ref))
+                writer = frame.write.format("delta").mode("error").options(**mapping_options(rows.schema.names))
+                writer.saveAsTable(ref.name) if ref.in_catalog else writer.save(to_path(ref))
             return int(tables.sql(f"DESCRIBE HISTORY {identifier(ref)} LIMIT 1")[0]["version"])
 
     def summarise(

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_type
 
 from jobs.delta.feed import CHANGE_TYPE, COMMIT_VERSION, INSERTS, bad_key
+from jobs.delta.mapping import MAPPING_MODE, find_odd_names
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -67,6 +68,11 @@ def upsert_statement(target: str, rows: DataFrame, keys: Sequence[str]) -> str:
         f"WHEN MATCHED THEN UPDATE SET {update} "
         f"WHEN NOT MATCHED THEN INSERT ({', '.join(names)}) VALUES ({', '.join(f's.{name}' for name in names)})"
     )
+
+
+def mapping_options(names: Sequence[str]) -> dict[str, str]:
+    """What a new table with these columns needs: some names take column mapping."""
+    return {MAPPING_MODE: "name"} if find_odd_names(names) else {}
 
 
 def quote(name: str) -> str:
