@@ -4,7 +4,7 @@ and names that Delta does not know are changed, and every change is said."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +56,7 @@ def adopt_parquet(path: Path, target: Path) -> Adopted:
     """
     try:
         source = _open(path)
+        _check_names(source.schema, path)
         types, notes = _choose_types(source.schema)
         partitions = tuple(name for name in _partition_types(source) if name in types)
         names = _choose_names(list(types))
@@ -71,6 +72,25 @@ def adopt_parquet(path: Path, target: Path) -> Adopted:
             str(error).strip().partition("\n")[0],
             "correct the files, or write a Delta table and name that",
         ) from error
+
+
+def _check_names(schema: pa.Schema, path: Path) -> None:
+    """Delta does not tell names apart by case, in structs neither."""
+    clashes = _find_clashes(list(schema))
+    if clashes:
+        raise DataError(
+            f"columns that differ in more than upper and lower case in {path}", "; ".join(clashes), "rename all but one"
+        )
+
+
+def _find_clashes(fields: Sequence[pa.Field]) -> list[str]:
+    by_name: dict[str, list[str]] = {}
+    for field in fields:
+        by_name.setdefault(field.name.lower(), []).append(field.name)
+    clashes = [" and ".join(names) for names in by_name.values() if len(names) > 1]
+    for dtype in (field.type for field in fields if pt.is_nested(field.type)):
+        clashes += _find_clashes([dtype.field(number) for number in range(dtype.num_fields)])
+    return clashes
 
 
 def _starts_as_parquet(path: Path) -> bool:

@@ -18,8 +18,9 @@ from jobs.delta.commit import check_removable, check_writable
 from jobs.delta.datafile import Snapshot
 from jobs.delta.snapshot import open_snapshot, open_table
 from jobs.delta.storage import TableRef
+from jobs.engines.local import LocalEngine
 from jobs.models import load_model
-from jobs.plan import source_ref, target_ref
+from jobs.plan import check_can_write, make_plan, source_ref, target_ref
 from jobs.s3 import is_s3
 
 # Runs that are looked at for the engine that made them.
@@ -34,7 +35,28 @@ def check_tables(config: Config) -> list[Check]:
     source, found = _check_source(config)
     target = _check_target(config)
     checks += [source, target, *_check_writing(config), *_check_disk(config, found)]
-    return [*checks, _check_extract(config), _check_bundle(config)]
+    checks += [_check_extract(config), _check_bundle(config)]
+    # Who has no model yet is told above; Spark's plans need Spark.
+    can_plan = source.ok and checks[-1].ok and config.score.engine == "local"
+    return [*checks, attempt("plan", lambda: _describe_plan(config))] if can_plan else [*checks, *_check_names(config)]
+
+
+def _describe_plan(config: Config) -> str:
+    made = make_plan(config, LocalEngine(), load_model(config))
+    return f"score would {made.action}, {made.work.rows:,} rows: {made.why}"
+
+
+def _check_names(config: Config) -> list[Check]:
+    """Whether the scored table could be written, where there is no model to plan with."""
+    if config.score.engine != "local":
+        return []
+
+    def describe() -> str:
+        engine = LocalEngine()
+        check_can_write(config, engine, engine.describe(source_ref(config)))
+        return "the scored table can have them"
+
+    return [attempt("column names", describe)]
 
 
 def _check_source(config: Config) -> tuple[Check, Snapshot | None]:
@@ -53,7 +75,9 @@ def _check_source(config: Config) -> tuple[Check, Snapshot | None]:
         detail = f"{source.table}: expected {error.expected}; found {error.found}"
         return Check("source table", False, detail, error.remedy), None
     detail = f"{source.table}, version {version}, {len(columns)} columns"
-    missing = [name for name in (*source.key, *([source.partition] if source.partition else [])) if name not in columns]
+    known = {name.lower() for name in columns}
+    named = (*source.key, *([source.partition] if source.partition else []))
+    missing = [name for name in named if name.lower() not in known]
     if missing:
         remedy = "correct source.key and source.partition"
         return Check("source table", False, f"{detail}, without {', '.join(missing)}", remedy), snapshot

@@ -21,6 +21,7 @@ from jobs.cli_options import (
     EngineOption,
     FullOption,
     LogOption,
+    NullOption,
     SetOption,
     WhereOption,
     build_engine_for,
@@ -180,7 +181,10 @@ def score(
 @app.command(rich_help_panel=LOOK)
 def explain(
     config: ConfigOption,
-    key: Annotated[list[str], typer.Option("--key", metavar="COLUMN=VALUE", help="Names the row; may be repeated.")],
+    key: Annotated[
+        list[str] | None, typer.Option("--key", metavar="COLUMN=VALUE", help="Names the row; may be repeated.")
+    ] = None,
+    nulls: NullOption = None,
     overrides: SetOption = None,
     engine: EngineOption = None,
     log: LogOption = None,
@@ -196,7 +200,7 @@ def explain(
         from jobs.explain import explain as run_explain
 
         loaded = load_job(config, overrides)
-        run_explain(loaded, build_engine_for(loaded, engine), reporter, key)
+        run_explain(loaded, build_engine_for(loaded, engine), reporter, key or (), nulls or ())
 
     run_command(run, log, debug)
 

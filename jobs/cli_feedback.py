@@ -12,6 +12,7 @@ from jobs.cli_options import (
     DebugOption,
     EngineOption,
     LogOption,
+    NullOption,
     SetOption,
     build_engine_for,
     load_job,
@@ -39,6 +40,7 @@ def add(
         list[str] | None,
         typer.Option("--key", metavar="COLUMN=VALUE", help="A key column; those left out may have any value."),
     ] = None,
+    nulls: NullOption = None,
     night_from: Annotated[str | None, typer.Option("--from", help="The first night that it is about.")] = None,
     night_to: Annotated[str | None, typer.Option("--to", help="The last one.")] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="DATE", help="The last day that it holds.")] = None,
@@ -65,7 +67,7 @@ def add(
         from jobs.feedback import add as run_add
 
         loaded = load_job(config, overrides)
-        given = Given(verdict, tuple(key or ()), (night_from, night_to), until, note, by)
+        given = Given(verdict, tuple(key or ()), tuple(nulls or ()), (night_from, night_to), until, note, by)
         run_add(loaded, build_engine_for(loaded, engine), reporter, given)
 
     run_command(run, log, debug)

@@ -29,6 +29,10 @@ WhereOption = Annotated[
     typer.Option("--where", metavar="SQL", help="Only these rows: one SQL condition on the source's columns."),
 ]
 FullOption = Annotated[bool, typer.Option("--full", help="Everything again, also what is scored already.")]
+NullOption = Annotated[
+    list[str] | None,
+    typer.Option("--null", metavar="COLUMN", help="A column that is NULL in the row."),
+]
 EngineOption = Annotated[
     Literal["local", "spark"] | None,
     typer.Option("--engine", help="Instead of score.engine; spark when under spark-submit."),

@@ -42,7 +42,7 @@ def compare(
     challenger: Path,
     where: str | None = None,
     promote: bool = False,
-) -> Agreement:
+) -> Agreement | None:
     """The command: score the same rows by both models, say where they differ, and let the gate decide.
 
     Args:
@@ -53,12 +53,24 @@ def compare(
         where: rows to compare on, such as a night; of all rows otherwise.
         promote: put the challenger in the champion's place if the gate lets it pass.
 
+    Returns:
+        How far they agree; None where both are one model.
+
     Raises:
         AlarmError: the gate refuses; the champion stays.
         DataError: no bundle, no rows, or a feature that the table has not got.
     """
     folder = bundle_folder(config) if promote else config.bundle.path
     bundles = (load_model(config), vm.load(challenger))
+    if bundles[0].model_id == bundles[1].model_id:
+        reporter.say(
+            "done",
+            f"nothing to do: {challenger} is the champion itself, model {bundles[0].model_id[:12]}; train another one",
+            promoted=False,
+            champion=bundles[0].model_id,
+            challenger=bundles[1].model_id,
+        )
+        return None
     source = engine.describe(source_ref(config))
     for bundle in bundles:
         bundle.check_schema(source.schema)

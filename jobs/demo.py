@@ -11,13 +11,13 @@ if __name__ == "__main__" and not __package__:  # as a script: the packages lie 
 
 from typing import TypedDict
 
+from jobs.conditions import is_true
 from jobs.config import Config
 from jobs.engines.base import Engine
 from jobs.events import Field, Reporter
 from jobs.extract import extract
 from jobs.flights import load_flights, write_delta
 from jobs.plan import target_ref
-from jobs.predicate import parse_where
 from jobs.report import report
 from jobs.score import score
 from jobs.train import train
@@ -65,7 +65,7 @@ def find_strangest(config: Config, engine: Engine) -> list[dict[str, Field]]:
     """The rows of the scored table with the highest scores, each with its main reasons."""
     target = engine.describe(target_ref(config))
     columns = [*_SHOWN, "anomaly_score", "top_columns"]
-    found = engine.read(target, columns, parse_where("is_anomaly"), limit=1_000_000)
+    found = engine.read(target, columns, is_true("is_anomaly"), limit=1_000_000)
     # The key breaks ties, so that both engines list the same flights in the same order.
     order = [("anomaly_score", "descending"), *((name, "ascending") for name in _SHOWN)]
     return [

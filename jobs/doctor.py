@@ -160,3 +160,9 @@ def _describe_jars(spark: SparkConfig) -> str:
 def _line(version: str) -> tuple[int, ...]:
     """Major and minor version."""
     return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    main("doctor")

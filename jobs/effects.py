@@ -5,13 +5,15 @@ group that chance does not make."""
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, time
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+
+from vae_model.times import TimeEncoder
 
 Doubles = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
@@ -23,8 +25,6 @@ _DAY_MIN: Final = 1_440
 # Of a group's rows, to speak for all.
 MAJORITY: Final = 0.6
 UNUSUAL: Final = "unusual"
-_HOUR = re.compile(r"hour (\d\d):(\d\d)")
-_TIME = re.compile(r"(?:^|[ T])(\d\d):(\d\d)")
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,8 @@ def _same_values(evidence: Evidence, least: int) -> list[Evidence]:
 def _to_numbers(evidence: Evidence) -> tuple[Doubles, Doubles]:
     """Observed and expected values; minutes of the day for clock times and moments; NaN where there is none."""
     if evidence.kind == "time":
-        return _parse(evidence.observed, _TIME), _parse(evidence.expected, _HOUR)
+        observed = np.array([_minute_of(word) for word in evidence.observed], dtype=np.float64)
+        return observed, np.array([TimeEncoder.read_minute(word) for word in evidence.expected], dtype=np.float64)
     numbers = []
     for words in (evidence.observed, evidence.expected):
         x = np.array([_to_float(word) for word in words], dtype=np.float64)
@@ -153,9 +154,13 @@ def _to_numbers(evidence: Evidence) -> tuple[Doubles, Doubles]:
     return numbers[0], numbers[1]
 
 
-def _parse(words: npt.NDArray[np.object_], pattern: re.Pattern[str]) -> Doubles:
-    found = [pattern.search(word) for word in words]
-    return np.array([int(m[1]) * 60.0 + int(m[2]) if m else math.nan for m in found], dtype=np.float64)
+def _minute_of(word: str) -> float:
+    """The minute of the day of a moment or a time of day; NaN for a date, NULL and what is no time."""
+    try:
+        moment = datetime.fromisoformat(word) if " " in word else time.fromisoformat(word)
+    except ValueError:
+        return math.nan
+    return moment.hour * 60.0 + moment.minute
 
 
 def _to_float(word: str) -> float:

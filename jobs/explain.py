@@ -18,13 +18,15 @@ from typing import Any, Final
 import pyarrow as pa
 
 import vae_model as vm
+from jobs.conditions import equals, parse_pair
 from jobs.config import Config
 from jobs.engines.base import Engine, LogEntry, TableState
 from jobs.errors import ConfigError
 from jobs.events import Reporter
 from jobs.models import find_model, load_model
 from jobs.plan import describe_target, source_ref
-from jobs.predicate import Predicate, combine, equals, resolve_column
+from jobs.predicate import Predicate, combine, resolve_column
+from jobs.values import read_value
 
 # Engines agree to this, relative.
 TOLERANCE: Final = 1e-5
@@ -40,7 +42,7 @@ class Scored:
     run: LogEntry | None
 
 
-def explain(config: Config, engine: Engine, reporter: Reporter, key: Sequence[str]) -> None:
+def explain(config: Config, engine: Engine, reporter: Reporter, key: Sequence[str], nulls: Sequence[str] = ()) -> None:
     """The command: one row, explained by the model that scored it, from the source version that it was scored in.
 
     Args:
@@ -48,13 +50,14 @@ def explain(config: Config, engine: Engine, reporter: Reporter, key: Sequence[st
         engine: to read the row with.
         reporter: gets the table.
         key: `column=value` strings that together match one row of the source.
+        nulls: columns that are NULL in it.
 
     Raises:
         ConfigError: a string without `=`, or a value that the column's type cannot hold.
         DataError: no such column, no row, or more than one.
     """
     source = engine.describe(source_ref(config))
-    where = _parse_key(key, source)
+    where = _parse_key(key, nulls, source)
     found = _find_scored(describe_target(config, engine, source), engine, where)
     model = find_model(config, found.model_id) if found else None
     bundle = model or load_model(config)
@@ -125,18 +128,15 @@ def _compare(found: Scored | None, scored: Mapping[str, Any], has_model: bool) -
     return f"the scored table has {found.anomaly_score:.3f}: the row has changed since it was scored"
 
 
-def _parse_key(key: Sequence[str], source: TableState) -> Predicate:
+def _parse_key(key: Sequence[str], nulls: Sequence[str], source: TableState) -> Predicate:
     parts = []
     for pair in key:
-        name, separator, value = pair.partition("=")
-        if not separator or not name.strip():
-            raise ConfigError("--key COLUMN=VALUE", f"--key {pair}", "for example --key order_id=42")
-        column = resolve_column(name.strip(), source.schema.names, source.ref.name)
-        parts.append(equals(column, value))
+        column, text = parse_pair(pair, source.schema.names, source.ref.name)
+        parts.append(equals(column, read_value(text, source.schema.field(column).type, f"--key {column}").as_py()))
+    parts += [equals(resolve_column(name, source.schema.names, source.ref.name), None) for name in nulls]
     where = combine(*parts)
     if where is None:
-        raise ConfigError("--key COLUMN=VALUE at least once", "none", "for example --key order_id=42")
-    where.to_pyarrow(source.schema)
+        raise ConfigError("--key COLUMN=VALUE or --null COLUMN", "neither", "for example --key order_id=42")
     return where
 
 

@@ -26,7 +26,7 @@ from jobs.config import Config
 from jobs.engines.base import Engine, TableState
 from jobs.errors import ConfigError
 from jobs.events import Reporter
-from jobs.plan import source_ref
+from jobs.plan import check_can_write, source_ref
 from jobs.predicate import combine, parse_where, resolve_column
 from jobs.sampling import Sample, hash_rows, hashable_columns
 from jobs.verdicts import read_verdicts
@@ -75,6 +75,7 @@ def extract(config: Config, engine: Engine, reporter: Reporter) -> Manifest:
     folder = config.extract.path
     _check_folder(folder)
     source = engine.describe(source_ref(config))
+    check_can_write(config, engine, source)
     conditions = {"source.where": config.source.where, "extract.where": config.extract.where}
     where = combine(*(parse_where(sql, option) for option, sql in conditions.items() if sql))
     if where:

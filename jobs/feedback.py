@@ -4,6 +4,7 @@ The same verdict given again is the same verdict: nothing is written twice."""
 from __future__ import annotations
 
 import getpass
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -14,16 +15,29 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.conditions import compare_with, equals, is_true, parse_pair
 from jobs.config import Config
 from jobs.engines.base import Engine, TableState
 from jobs.errors import ConfigError
 from jobs.events import Field, Reporter
 from jobs.feedback_files import read_columns
+from jobs.nights import NightName, between
 from jobs.plan import describe_target, source_ref
 from jobs.precision import ALERTS, MAX_ALERTS, open_alerts
-from jobs.predicate import Predicate, combine, parse_where, resolve_column
-from jobs.predicate_types import read_value
-from jobs.verdicts import NIGHT_FROM, NIGHT_TO, Shape, Verdict, feedback_shape, read_verdicts, to_text, today
+from jobs.predicate import Predicate, combine, resolve_column
+from jobs.values import read_value, write_value
+from jobs.verdicts import (
+    NIGHT_FROM,
+    NIGHT_TO,
+    NULL_KEYS,
+    Shape,
+    Verdict,
+    feedback_shape,
+    read_null_keys,
+    read_verdicts,
+    today,
+    write_null_keys,
+)
 from vae_model import DataError
 
 
@@ -34,6 +48,7 @@ class Given:
     Attributes:
         verdict: expected or anomaly.
         key: `column=value` strings; key columns that are left out may have any value.
+        nulls: key columns that are NULL.
         nights: first and last value of source.partition that it is about; None: open.
         until: last day on which it holds, in ISO format; None: for good.
         note: why.
@@ -42,6 +57,7 @@ class Given:
 
     verdict: Verdict
     key: tuple[str, ...] = ()
+    nulls: tuple[str, ...] = ()
     nights: tuple[str | None, str | None] = (None, None)
     until: str | None = None
     note: str | None = None
@@ -56,21 +72,23 @@ def add(config: Config, engine: Engine, reporter: Reporter, given: Given) -> Non
     """
     source = engine.describe(source_ref(config))
     shape = feedback_shape(config, source)
-    texts = _parse_key(given.key, shape)
+    texts = dict(parse_pair(pair, shape.key, "source.key") for pair in given.key)
+    nulls = [resolve_column(name, shape.key, "source.key") for name in given.nulls]
     for name, text in zip((NIGHT_FROM, NIGHT_TO), given.nights, strict=True):
         if text is not None and name not in shape.schema.names:
             raise ConfigError("source.partition, to name nights by", "none", "set it in the config, or use --key")
         texts |= {} if text is None else {name: text}
+    texts |= {NULL_KEYS: write_null_keys(nulls) or ""} if nulls else {}
     told = {"verdict": given.verdict, "until": given.until, "note": given.note}
     texts |= {name: text for name, text in told.items() if text}
-    columns = {name: pa.array([read_value(text, _type(shape, name), f"{name}")]) for name, text in texts.items()}
+    columns = {name: pa.array([_read_field(text, shape, name)]) for name, text in texts.items()}
     written, version = _record(config, engine, source, _complete(columns, shape, 1, given.by))
-    what = _describe_rows(texts, shape)
+    what, is_there = _describe_rows(texts, shape), _is_there(config, engine, source, columns, nulls)
     reporter.say(
         "done",
         f"{what}: {given.verdict}{f' until {given.until}' if given.until else ''}"
         + (f"; recorded in {shape.ref.name} version {version}" if written else "; nothing to do: that was known")
-        + ("" if _is_there(config, engine, source, columns) else "; no row of the scored table is named by it yet"),
+        + ("" if is_there else "; no row of the scored table is named by it yet"),
         written=written,
         table=shape.ref.name,
         version=version,
@@ -86,13 +104,16 @@ def import_file(config: Config, engine: Engine, reporter: Reporter, path: Path, 
     source = engine.describe(source_ref(config))
     shape = feedback_shape(config, source)
     columns = read_columns(path, shape)
+    if NULL_KEYS in columns:
+        known = [write_null_keys(read_null_keys(text, shape)) for text in columns[NULL_KEYS].to_pylist()]
+        columns[NULL_KEYS] = pa.array(known, pa.string())
     rows = _complete(columns, shape, len(next(iter(columns.values()))), by)
     _check(rows, shape, str(path))
     written, version = _record(config, engine, source, rows)
-    known = rows.num_rows - written
+    repeated = rows.num_rows - written
     reporter.say(
         "done",
-        f"{written:,} verdicts of {path} are in {shape.ref.name} version {version}; {known:,} were known already, or"
+        f"{written:,} verdicts of {path} are in {shape.ref.name} version {version}; {repeated:,} were known already, or"
         " came twice",
         written=written,
         table=shape.ref.name,
@@ -119,7 +140,7 @@ def list_pending(config: Config, engine: Engine, reporter: Reporter, limit: int 
     source, target, verdicts = open_alerts(config, engine)
     shape = feedback_shape(config, source)
     columns = list(dict.fromkeys([*shape.needed, "anomaly_score", "top_columns"]))
-    alerts = engine.read(target, columns, parse_where(ALERTS), limit=MAX_ALERTS)
+    alerts = engine.read(target, columns, is_true(ALERTS), limit=MAX_ALERTS)
     if verdicts:
         alerts = alerts.filter(verdicts.judge(alerts, today()).is_null())
     order = [("anomaly_score", "descending"), *((name, "ascending") for name in shape.key)]
@@ -171,6 +192,8 @@ def _check(rows: pa.Table, shape: Shape, where: str) -> None:
     odd = [word for word in rows["verdict"].to_pylist() if word not in known]
     if odd:
         raise DataError(f"a verdict in {where}: {' or '.join(known)}", f"{odd[0]!r}", "correct it")
+    for text in rows[NULL_KEYS].unique().to_pylist():
+        read_null_keys(text, shape)
     names_some = pa.array(np.zeros(rows.num_rows, np.bool_))
     for name in shape.identity:
         names_some = pc.or_(names_some, rows[name].is_valid())
@@ -181,46 +204,50 @@ def _check(rows: pa.Table, shape: Shape, where: str) -> None:
         )  # fmt: skip
 
 
-def _parse_key(key: Sequence[str], shape: Shape) -> dict[str, str]:
-    texts = {}
-    for pair in key:
-        name, separator, value = pair.partition("=")
-        if not separator or not name.strip():
-            raise ConfigError("--key COLUMN=VALUE", f"--key {pair}", "for example --key order_id=42")
-        texts[resolve_column(name.strip(), shape.key, "source.key")] = value
-    return texts
+def _read_field(text: str, shape: Shape, name: str) -> pa.Scalar:
+    dtype = shape.schema.field(name).type
+    option = {NIGHT_FROM: "--from", NIGHT_TO: "--to"}.get(name, f"--key {name}" if name in shape.key else f"--{name}")
+    if name == NIGHT_TO and pa.types.is_timestamp(dtype):
+        try:
+            day = date.fromisoformat(text.strip())
+        except ValueError:
+            return read_value(text, dtype, option)
+        # A night is a day: its last moment, where the column has moments.
+        return read_value(f"{day} 23:59:59.999999", dtype, option)
+    return read_value(text, dtype, option)
 
 
-def _type(shape: Shape, name: str) -> pa.DataType:
-    return shape.schema.field(name).type
-
-
-def _is_there(config: Config, engine: Engine, source: TableState, columns: Mapping[str, pa.Array]) -> bool:
+def _is_there(
+    config: Config, engine: Engine, source: TableState, columns: Mapping[str, pa.Array], nulls: Sequence[str]
+) -> bool:
     """Whether the verdict names a row of the scored table."""
     target = describe_target(config, engine, source)
     shape = feedback_shape(config, source)
     if target is None:
         return False
-    tests: list[Predicate] = []
-    for name in shape.identity:
-        if name in columns:
-            column = shape.partition if name in (NIGHT_FROM, NIGHT_TO) else name
-            sign = {NIGHT_FROM: ">=", NIGHT_TO: "<="}.get(name, "=")
-            value = to_text(columns[name][0].as_py()).replace("\\", "\\\\").replace("'", "\\'")
-            tests.append(parse_where(f"`{column}` {sign} '{value}'"))
+    tests: list[Predicate | None] = [equals(name, columns[name][0].as_py()) for name in shape.key if name in columns]
+    tests += [equals(name, None) for name in nulls]
+    first, last = (columns[name][0].as_py() if name in columns else None for name in (NIGHT_FROM, NIGHT_TO))
+    if shape.partition and pa.types.is_string(source.schema.field(shape.partition).type):
+        ends = [None if text is None else NightName.of(text) for text in (first, last)]
+        tests.append(between(engine, target, shape.partition, ends[0], ends[1]))
+    elif shape.partition:
+        tests.append(None if first is None else compare_with(shape.partition, ">=", first))
+        tests.append(None if last is None else compare_with(shape.partition, "<=", last))
     found = engine.read(target, shape.needed[:1], combine(*tests), limit=1)
     return bool(found.num_rows)
 
 
 def _describe_rows(texts: Mapping[str, str], shape: Shape) -> str:
     parts = [f"{name} = {texts[name]}" for name in shape.key if name in texts]
+    parts += [f"{name} is NULL" for name in read_null_keys(texts.get(NULL_KEYS), shape)]
     parts += [f"from {texts[NIGHT_FROM]}"] if NIGHT_FROM in texts else []
     parts += [f"to {texts[NIGHT_TO]}"] if NIGHT_TO in texts else []
     return ", ".join(parts)
 
 
 def _show_entry(entry: Mapping[str, Any], shape: Shape, now: date) -> dict[str, Field]:
-    named = {name: to_text(entry[name]) for name in shape.identity if entry[name] is not None}
+    named = {name: write_value(entry[name]) for name in shape.identity if entry[name] is not None}
     return {
         "rows": _describe_rows(named, shape),
         "verdict": entry["verdict"],
@@ -235,5 +262,21 @@ def _show_entry(entry: Mapping[str, Any], shape: Shape, now: date) -> dict[str, 
 def _show_alert(row: Mapping[str, Any], shape: Shape) -> dict[str, Field]:
     reasons = row["top_columns"] or []
     because = [f"{r['column']} is {r['observed']}, expected {r['expected']}" for r in reasons[:3]]
-    flags = " ".join(f"--key {name}={to_text(row[name]).replace(' ', 'T')}" for name in shape.key)
-    return {"score": round(row["anomaly_score"], 2), "flags": flags, "because": "; ".join(because)}
+    return {"score": round(row["anomaly_score"], 2), "flags": _flags(row, shape), "because": "; ".join(because)}
+
+
+def _flags(row: Mapping[str, Any], shape: Shape) -> str:
+    """What `feedback add` is given, in a shell, to name this row; without a key, its night."""
+    flags: list[str] = []
+    for name in shape.key:
+        flags += ["--null", name] if row[name] is None else ["--key", f"{name}={write_value(row[name])}"]
+    if not shape.key and shape.partition and row[shape.partition] is not None:
+        night = write_value(row[shape.partition])
+        flags += ["--from", night, "--to", night]
+    return shlex.join(flags)
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    main("feedback")

@@ -9,7 +9,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from jobs.predicate import resolve_column
-from jobs.predicate_types import read_value
+from jobs.values import read_value
 from jobs.verdicts import Shape
 from vae_model import DataError
 

@@ -10,32 +10,31 @@ if __name__ == "__main__" and not __package__:  # as a script: the packages lie 
 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import date, datetime, timedelta
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.types as pt
 
 import vae_model as vm
+from jobs.conditions import equals, is_true
 from jobs.config import Config
 from jobs.delta.storage import TableRef
 from jobs.engines.base import Engine, TableState
-from jobs.events import Reporter
+from jobs.events import Field, Reporter
 from jobs.incidents import Incident, find_incidents, follow_incidents
-from jobs.predicate import Predicate, combine, parse_where, resolve_column
+from jobs.nights import NightName, between, find_night_column, look_back, names_of
+from jobs.predicate import Predicate, combine
 from jobs.sampling import Sample, hashable_columns
 from jobs.scene import Scene, build_scene, segment_columns
-from jobs.segments import escape
 from jobs.verdicts import read_verdicts
-from vae_model.explaining import to_words
 
 # Alert rows that are looked at, at most: more say nothing more.
 MAX_ALERTS: Final = 20_000
 MAX_INCIDENTS: Final = 100_000
 # Another seed than the extract's: other rows.
 SEED: Final = 11
+_NIGHTS = ("first_seen", "last_seen", "opened", "closed")
 _CONDITION = pa.struct([("column", pa.string()), ("value", pa.string())])
 SCHEMA: Final = pa.schema(
     [
@@ -69,10 +68,13 @@ def list_incidents(config: Config, engine: Engine, reporter: Reporter, with_clos
         raise vm.DataError(
             f"a table of incidents at {place.name}", "none", "run `sandtimer monitor` after a scoring run"
         )
-    known = _read(engine, place, None if with_closed else parse_where("status = 'open'"))
+    known = _read(engine, place, None if with_closed else equals("status", "open"))
     known.sort(key=lambda incident: (incident.last_seen, incident.rows), reverse=True)
-    names = ("id", "status", "rows", "first_seen", "last_seen")
-    shown = [{**{n: getattr(i, n) for n in names}, "what": i.description} for i in known]
+    shown: list[dict[str, Field]] = [
+        {"id": i.id, "status": i.status, "rows": i.rows, "first_seen": i.first_seen.text, "last_seen": i.last_seen.text,
+         "what": i.description}
+        for i in known
+    ]  # fmt: skip
     reporter.table("incident", f"Incidents in {place.name}", shown)
     count = sum(incident.status == "open" for incident in known)
     reporter.say("done", f"{count:,} open incidents of {len(known):,} shown, in {place.name}", open=count)
@@ -145,33 +147,17 @@ def choose_rows(config: Config, target: TableState, rows: int, total: int) -> Sa
     return Sample(key or carried, rows, total, SEED)
 
 
-def nights_of(config: Config, target: TableState, rows: pa.Table) -> list[str]:
-    """The nights that rows belong to, in order: values of `source.partition`, else days of `scored_at`."""
-    name = _night_column(config, target)
-    return sorted({night for night in _to_nights(rows.column(name)) if night != "NULL"})
-
-
-def _night_column(config: Config, target: TableState) -> str:
-    if config.source.partition is None:
-        return "scored_at"
-    return resolve_column(config.source.partition, target.schema.names, target.ref.name)
-
-
-def _to_nights(values: pa.ChunkedArray) -> list[str]:
-    """As ISO dates, where they are moments; else in words."""
-    length = 10 if pt.is_timestamp(values.type) else None
-    encoded = values.combine_chunks().dictionary_encode()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.unify_dictionaries().combine_chunks()
-    words = [to_words(value)[:length] for value in encoded.dictionary.to_pylist()]
-    return ["NULL" if code is None else words[code] for code in encoded.indices.to_pylist()]
+def nights_of(config: Config, target: TableState, rows: pa.Table) -> list[NightName]:
+    """The nights that rows belong to, in order."""
+    found = names_of(rows.column(find_night_column(config, target)))
+    return sorted({night for night in found if night is not None})
 
 
 def _read_scene(config: Config, engine: Engine, target: TableState, bundle: vm.Bundle, sample: pa.Table) -> Scene:
     """Alerts that nobody expects, and rows, of the nights of the sample and of the window before them."""
-    night = _night_column(config, target)
-    window = _window(config, night, sample.column(night))
-    alerting = combine(window, parse_where("is_anomaly = true"))
+    night = find_night_column(config, target)
+    window = _window(config, engine, target, night, nights_of(config, target, sample))
+    alerting = combine(window, is_true("is_anomaly"))
     segments = segment_columns(bundle, target.schema)
     features = [name for name in bundle.feature_names if name in target.schema.names]
     counts = [engine.count(target, alerting), engine.count(target, window)]
@@ -190,52 +176,44 @@ def _read_scene(config: Config, engine: Engine, target: TableState, bundle: vm.B
     weights = [max(1.0, count / max(table.num_rows, 1)) for count, table in zip(counts, tables, strict=True)]
     if verdicts:
         tables[0] = verdicts.without_expected(tables[0])
-    nights = [_to_nights(table.column(night)) for table in tables]
+    nights = [["NULL" if name is None else name.text for name in names_of(table.column(night))] for table in tables]
     budget = config.score.alert_budget
     return build_scene(bundle, tables[0], tables[1], (nights[0], nights[1]), budget, (weights[0], weights[1]))
 
 
-def _window(config: Config, night: str, values: pa.ChunkedArray) -> Predicate:
+def _window(
+    config: Config, engine: Engine, target: TableState, night: str, nights: Sequence[NightName]
+) -> Predicate | None:
     """The nights of the rows, and before them twice the window, since there may be nights without rows."""
-    known = sorted(value for value in values.unique().to_pylist() if value is not None)
-    first, last = known[0], known[-1]
-    days = timedelta(days=2 * max(config.monitor.window, config.monitor.close_after))
-    if isinstance(first, datetime):
-        low, high = str(first.date() - days), str(last.date() + timedelta(days=1))
-        return parse_where(f"`{night}` >= '{low}' AND `{night}` < '{high}'", "the window of nights")
-    if isinstance(first, date):
-        first = first - days
-    elif isinstance(first, str | int):
-        first = _days_before(first, days)
-    quoted = [str(value) if isinstance(value, int) else f"'{escape(str(value))}'" for value in (first, last)]
-    return parse_where(f"`{night}` >= {quoted[0]} AND `{night}` <= {quoted[1]}", "the window of nights")
-
-
-def _days_before(night: str | int, days: timedelta) -> str | int:
-    """A night that is written as a date in text or digits, so many days before; itself, where it is no date."""
-    text = str(night)
-    try:
-        moved = date.fromisoformat(text) - days
-    except ValueError:
-        return night
-    moved_text = moved.isoformat() if "-" in text else moved.strftime("%Y%m%d")
-    return int(moved_text) if isinstance(night, int) else moved_text
+    if not nights:
+        return None
+    count = 2 * max(config.monitor.window, config.monitor.close_after)
+    first = look_back(engine, target, night, nights[0], count)
+    return between(engine, target, night, first, nights[-1])
 
 
 def _read(engine: Engine, place: TableRef, where: Predicate | None) -> list[Incident]:
     names = [name for name in SCHEMA.names if name != "description"]
-    rows = engine.read(engine.describe(place), names, where, MAX_INCIDENTS).to_pylist()
-    return [
-        Incident(**{**row, "conditions": tuple((c["column"], c["value"]) for c in row["conditions"] or ())})
-        for row in rows
-    ]
+    return [_from_row(row) for row in engine.read(engine.describe(place), names, where, MAX_INCIDENTS).to_pylist()]
+
+
+def _from_row(row: Mapping[str, Any]) -> Incident:
+    nights = {name: None if row[name] is None else NightName.of(row[name]) for name in _NIGHTS}
+    # Where NULL was written as text, the segment says which of the two it is.
+    conditions = tuple(
+        (c["column"], None if c["value"] == "NULL" and " IS NULL" in row["segment"] else c["value"])
+        for c in row["conditions"] or ()
+    )
+    return Incident(**{**row, **nights, "conditions": conditions})
 
 
 def _to_table(incidents: Sequence[Incident]) -> pa.Table:
     rows = []
     for incident in incidents:
-        conditions = [{"column": column, "value": value} for column, value in incident.conditions]
-        rows.append({**asdict(incident), "description": incident.description, "conditions": conditions})
+        row = {field.name: getattr(incident, field.name) for field in fields(incident)}
+        row |= {name: None if row[name] is None else row[name].text for name in _NIGHTS}
+        row["conditions"] = [{"column": column, "value": value} for column, value in incident.conditions]
+        rows.append({**row, "description": incident.description})
     return pa.Table.from_pylist(rows, SCHEMA)
 
 

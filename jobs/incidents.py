@@ -17,6 +17,7 @@ import numpy as np
 
 from jobs.drift import log_poisson_tail
 from jobs.effects import MAJORITY, UNUSUAL, Evidence, describe_effect, find_swap, group_by_effect
+from jobs.nights import NightName
 from jobs.scene import Scene
 from jobs.segments import Bools, Rows, Segment, count_rows, find_segment, matches, to_sql
 
@@ -59,13 +60,13 @@ class Incident:
     effect: str
     rows: int
     share: float
-    first_seen: str
-    last_seen: str
+    first_seen: NightName
+    last_seen: NightName
     status: Status = "open"
     segment_rows: int = 0
     conditions: Segment = ()
-    opened: str = ""
-    closed: str | None = None
+    opened: NightName | None = None
+    closed: NightName | None = None
     quiet_nights: int = 0
 
     @property
@@ -124,7 +125,7 @@ def find_groups(scene: Scene, among: Bools, sampled: Bools) -> list[Group]:
     return found
 
 
-def find_incidents(scene: Scene, least_night: str = "") -> list[Incident]:
+def find_incidents(scene: Scene, least_night: NightName | None = None) -> list[Incident]:
     """The incidents of all of a scene's nights at once, none of them known before; for one report of a few nights.
 
     Args:
@@ -133,11 +134,16 @@ def find_incidents(scene: Scene, least_night: str = "") -> list[Incident]:
     """
     groups = find_groups(scene, np.ones(scene.alerts, np.bool_), np.ones(len(scene.row_nights), np.bool_))
     made = [_open(scene, group, scene.nights[-1], "") for group in groups]
-    return [incident for incident in made if incident.last_seen >= least_night]
+    return [incident for incident in made if least_night is None or incident.last_seen >= least_night]
 
 
 def follow_incidents(
-    known: Sequence[Incident], scene: Scene, nights: Sequence[str], window: int, close_after: int, table: str
+    known: Sequence[Incident],
+    scene: Scene,
+    nights: Sequence[NightName],
+    window: int,
+    close_after: int,
+    table: str,
 ) -> list[Incident]:
     """Go through nights one after the other: incidents go on, are opened, are closed.
 
@@ -158,7 +164,7 @@ def follow_incidents(
 
 
 def _follow_night(
-    known: Sequence[Incident], scene: Scene, night: str, window: int, close_after: int, table: str
+    known: Sequence[Incident], scene: Scene, night: NightName, window: int, close_after: int, table: str
 ) -> list[Incident]:
     today = scene.nights.index(night)
     among = (scene.alert_nights <= today) & (scene.alert_nights > today - window)
@@ -185,7 +191,7 @@ def _find_best(scene: Scene, left: Bools, sampled: Bools) -> Group | None:
         if left[evidence.rows].sum() >= LEAST
     ]
     best = min(candidates, key=lambda candidate: candidate.surprise, default=None)
-    if (best is None or best.surprise >= math.log(ACCIDENT)) and left.sum() >= LEAST:
+    if (best is None or best.surprise >= math.log(ACCIDENT)) and left.sum() >= LEAST and scene.reasons:
         # No single column stands out: what spoils many columns at once still shows as too many alerts of a segment.
         best = _weigh(scene, _most_mentioned(scene, left), np.flatnonzero(left), sampled, 1.0)
     if best is None or best.surprise >= math.log(ACCIDENT):
@@ -310,17 +316,17 @@ def _find_known(scene: Scene, group: Group, known: Sequence[Incident]) -> Incide
     return None
 
 
-def _hits(scene: Scene, alerts: Rows) -> Mapping[str, int]:
+def _hits(scene: Scene, alerts: Rows) -> Mapping[NightName, int]:
     counts = np.bincount(scene.alert_nights[alerts], minlength=len(scene.nights))
     return {scene.nights[i]: round(int(counts[i]) * scene.alert_weight) for i in np.flatnonzero(counts)}
 
 
-def _segment_rows(scene: Scene, segment: Segment, first: str, last: str) -> int:
+def _segment_rows(scene: Scene, segment: Segment, first: NightName, last: NightName) -> int:
     wanted = np.array([first <= night <= last for night in scene.nights], np.bool_)
     return round(count_rows(scene.categories, segment, wanted[scene.row_nights]) * scene.row_weight)
 
 
-def _open(scene: Scene, group: Group, night: str, table: str) -> Incident:
+def _open(scene: Scene, group: Group, night: NightName, table: str) -> Incident:
     hits = _hits(scene, group.alerts)
     first, last = min(hits), max(hits)
     segment = to_sql(group.segment)
@@ -385,3 +391,9 @@ def _age(incident: Incident, scene: Scene, today: int, close_after: int) -> Inci
 
 def _share(part: int, whole: int) -> float:
     return min(1.0, part / whole) if whole else 1.0
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    main("incidents")

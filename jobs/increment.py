@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from jobs.conditions import among
 from jobs.config import Config
 from jobs.delta.changes import Changes, Piece, are_readable, read_changes
 from jobs.engines.base import Action, Engine, LogEntry, TableState
 from jobs.errors import ConfigError
-from jobs.predicate import Predicate, among, parse_where, resolve_column
+from jobs.predicate import Predicate, parse_where, resolve_column
 from vae_model.errors import DataError
 
 MAX_PARTITIONS: Final = 1_000

@@ -11,8 +11,10 @@ if __name__ == "__main__" and not __package__:  # as a script: the packages lie 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import pyarrow as pa
@@ -20,6 +22,7 @@ import yaml
 
 from jobs.adopt import adopt_parquet, is_parquet
 from jobs.config import Config, load_config
+from jobs.delta.mapping import find_odd_names
 from jobs.delta.storage import TableRef
 from jobs.engines.base import Engine, TableState
 from jobs.errors import ConfigError
@@ -50,6 +53,7 @@ class _Draft:
     partition: str | None
     partition_reason: str
     columns: tuple[ColumnGuess, ...]
+    odd: tuple[str, ...] = ()
 
 
 def init(
@@ -81,12 +85,35 @@ def init(
         raise ConfigError(
             f"no file at {path}", "there is one", "name another with --output, or replace it with --force"
         )
-    table = _adopt(table, name, reporter, force)
-    engine = build_engine(_draft_config(table, name))
+    with _undone(Path(_paths(name)["delta"])):
+        return _write_for(_adopt(table, name, reporter, force), name, build_engine, reporter, path)
+
+
+def _write_for(table: str, name: str, build_engine: Callable[[Config], Engine], reporter: Reporter, path: Path) -> Path:
+    config = _draft_config(table, name)
+    engine = build_engine(config)
     source = engine.describe(TableRef(table))
     draft = _look(engine, source, name)
+    odd = find_odd_names(source.schema.names)
+    if odd and engine.name == "local":
+        reporter.say(
+            "engine", f"engine spark: only Spark writes {', '.join(map(repr, odd))} into a scored table", odd=odd
+        )
+        draft = replace(draft, engine="spark", odd=tuple(odd))
     _write(path, _render(draft), reporter, draft)
     return path
+
+
+@contextmanager
+def _undone(made: Path) -> Iterator[None]:
+    """Takes away a table that was not there before, where the block does not end well."""
+    was_there = made.exists()
+    try:
+        yield
+    except BaseException:
+        if not was_there:
+            shutil.rmtree(made, ignore_errors=True)
+        raise
 
 
 def _name_of(table: str) -> str:
@@ -226,6 +253,11 @@ def _render(draft: _Draft) -> str:
         f"  table: {_yaml(paths['scored'])}",
         "  # Share of normal rows that may raise an alert: one in a thousand.",
         "  alert_budget: 0.001",
+        *(
+            [f"  # Names such as {_plain(repr(draft.odd[0]))} take column mapping, which Spark writes."]
+            if draft.odd
+            else []
+        ),
         f"  engine: {draft.engine}",
     ]
     return "\n".join(lines) + "\n"

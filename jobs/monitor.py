@@ -17,7 +17,7 @@ if __name__ == "__main__" and not __package__:  # as a script: the packages lie 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
@@ -25,6 +25,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 import vae_model as vm
+from jobs.conditions import equals, is_true
 from jobs.config import Config
 from jobs.delta.storage import TableRef
 from jobs.drift import Drift, compare_alerts, compare_features, compare_latents, compare_scores, count_features
@@ -34,6 +35,7 @@ from jobs.events import Reporter
 from jobs.incident_table import choose_rows, incidents_ref, read_incidents, update_incidents
 from jobs.incidents import Incident
 from jobs.models import find_model
+from jobs.nights import find_night_column
 from jobs.plan import target_ref
 from jobs.predicate import Predicate, combine, parse_where
 
@@ -152,10 +154,10 @@ def find_run(config: Config, engine: Engine, where: str | None) -> Run:
     last = _last_run(engine.history(target), target)
     lineage = last.lineage or {}
     model_id, scored_at = str(lineage["model_id"]), datetime.fromisoformat(str(lineage["scored_at"]))
-    scored = _equals("model_id", model_id)
+    scored = equals("model_id", model_id)
     if where is None:
         scope = parse_where(str(lineage["where"]), "the last run's where") if lineage.get("where") else None
-        moment = _equals("scored_at", scored_at.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" "))
+        moment = equals("scored_at", scored_at)
         condition, run_id = combine(scope, moment, scored), str(lineage["run_id"])
     else:
         asked = parse_where(where)
@@ -171,11 +173,10 @@ def find_run(config: Config, engine: Engine, where: str | None) -> Run:
 def read_sample(config: Config, engine: Engine, run: Run, bundle: vm.Bundle, rows: int) -> pa.Table:
     """The columns that are compared, of at most about `monitor.rows` rows of the run."""
     schema = run.target.schema
-    night = [name for name in schema.names if name == config.source.partition]
     wanted = [name for name in bundle.feature_names if name in schema.names]
-    wanted += [
-        name for name in (*night, "anomaly_score", "latent_mu", "latent_sigma", "scored_at") if name not in wanted
-    ]
+    night = find_night_column(config, run.target)
+    wanted += [night, "anomaly_score", "latent_mu", "latent_sigma", "scored_at"]
+    wanted = list(dict.fromkeys(wanted))
     return engine.sample(run.target, wanted, run.condition, choose_rows(config, run.target, config.monitor.rows, rows))
 
 
@@ -183,7 +184,7 @@ def compare(config: Config, engine: Engine, run: Run, bundle: vm.Bundle, sample:
     """The drift of every feature column that the table has, of the scores, the alert rate and the latent layer."""
     limits = config.monitor
     counted = count_features(bundle, sample.combine_chunks().to_batches())
-    alerts = engine.count(run.target, combine(run.condition, parse_where("is_anomaly = true")))
+    alerts = engine.count(run.target, combine(run.condition, is_true("is_anomaly")))
     drifts = compare_features(bundle, counted, limits)
     drifts.append(compare_scores(sample.column("anomaly_score").to_numpy(), limits))
     drifts.append(compare_alerts(alerts, rows, config.score.alert_budget, limits))
@@ -194,7 +195,7 @@ def compare(config: Config, engine: Engine, run: Run, bundle: vm.Bundle, sample:
 def _follow(config: Config, engine: Engine, run: Run, bundle: vm.Bundle, sample: pa.Table) -> list[Incident]:
     """Update the table of incidents, once for each run; those that were opened in the run's nights."""
     place = monitor_ref(config)
-    is_done = _equals("run_id", run.run_id)
+    is_done = equals("run_id", run.run_id)
     if engine.exists(place) and engine.count(engine.describe(place), is_done):
         return read_incidents(config, engine, run.target, sample)
     return update_incidents(config, engine, run.target, bundle, sample)
@@ -220,10 +221,6 @@ def _last_run(entries: Sequence[LogEntry], target: TableState) -> LogEntry:
         "none on record",
         "run `sandtimer score` with this config first",
     )
-
-
-def _equals(column: str, value: str) -> Predicate:
-    return parse_where(f"{column} = '{value}'", "the run's condition")
 
 
 def _list(alarms: Sequence[str], most: int = 3) -> str:

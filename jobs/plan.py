@@ -15,6 +15,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from jobs.config import Config
+from jobs.delta.commit import check_names
 from jobs.delta.mapping import sort_fields
 from jobs.delta.storage import TableRef
 from jobs.engines.base import Engine, ScorePlan, TableState, Work
@@ -118,6 +119,18 @@ def describe_target(config: Config, engine: Engine, source: TableState) -> Table
     if config.score.mode == "in_place":
         return source
     return engine.describe(target_ref(config)) if engine.exists(target_ref(config)) else None
+
+
+def check_can_write(config: Config, engine: Engine, source: TableState) -> None:
+    """Say before anything is trained that the job's engine could not write the scored table.
+
+    Raises:
+        DataError: names that only Spark can write, or names of score columns.
+    """
+    carried = choose_carried(config, source)
+    schema = _output_schema(source, carried)
+    if engine.name == config.score.engine == "local":
+        check_names(schema, target_ref(config))
 
 
 def _choose_increment(

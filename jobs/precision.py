@@ -6,18 +6,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.conditions import is_true
 from jobs.config import Config
+from jobs.distinct import pick_named
 from jobs.engines.base import Engine, TableState
 from jobs.events import Reporter
 from jobs.plan import describe_target, source_ref
-from jobs.predicate import among, combine, parse_where
-from jobs.verdicts import Verdicts, feedback_shape, read_verdicts, to_text
+from jobs.verdicts import NULL_KEYS, Verdicts, feedback_shape, read_null_keys, read_verdicts
 from vae_model import DataError
 
 ALERTS: Final = "is_anomaly"
@@ -59,7 +61,7 @@ def summarise(config: Config, engine: Engine, reporter: Reporter) -> Summary:
     source, target, verdicts = open_alerts(config, engine)
     shape = feedback_shape(config, source)
     columns = [*shape.needed, "anomaly_p_value"]
-    alerts = engine.read(target, columns, parse_where(ALERTS), limit=MAX_ALERTS)
+    alerts = engine.read(target, columns, is_true(ALERTS), limit=MAX_ALERTS)
     judged = verdicts.judge(alerts) if verdicts else pa.chunked_array([pa.nulls(alerts.num_rows, pa.string())])
     real, expected = (int(pc.sum(pc.equal(judged, word)).as_py() or 0) for word in ("anomaly", "expected"))
     others = _look_up_others(engine, target, verdicts, columns) if verdicts else alerts.slice(0, 0)
@@ -160,9 +162,13 @@ def open_alerts(config: Config, engine: Engine) -> tuple[TableState, TableState,
 def _look_up_others(engine: Engine, target: TableState, verdicts: Verdicts, columns: list[str]) -> pa.Table:
     """Rows that a verdict names one by one and that raised no alert."""
     shape, entries = verdicts.shape, verdicts.entries
-    single = entries.filter(pc.field(shape.key[0]).is_valid()) if shape.key else entries.slice(0, 0)
-    for name in shape.key[1:]:
-        single = single.filter(pc.field(name).is_valid())
-    values = [[to_text(v) for v in row.values()] for row in single.select(list(shape.key)).to_pylist()]
-    where = among(shape.key, values[:MAX_LOOKED_UP]) if values else parse_where("is_anomaly IS NULL")
-    return engine.read(target, columns, combine(where, parse_where(ALERTS).is_not_true()), limit=MAX_LOOKED_UP)
+    schema = pa.schema([target.schema.field(name) for name in columns])
+    named = np.array([bool(shape.key)] * entries.num_rows)
+    nulls = [set(read_null_keys(text, shape)) for text in entries[NULL_KEYS].to_pylist()]
+    for name in shape.key:
+        named &= entries[name].is_valid().to_numpy() | np.array([name in some for some in nulls], np.bool_)
+    keys = entries.filter(pa.array(named)).select(list(shape.key)).slice(0, MAX_LOOKED_UP).combine_chunks()
+    if not keys.num_rows:
+        return schema.empty_table()
+    pick = partial(pick_named, keys, schema, MAX_LOOKED_UP)
+    return engine.summarise(target, columns, is_true(ALERTS).is_not_true(), schema, pick).slice(0, MAX_LOOKED_UP)

@@ -25,6 +25,7 @@ from vae_model.errors import DataError
 logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
 
 MAX_LENGTH = 100_000
+MAX_TERMS = 1_000
 _ALLOWED: tuple[type[exp.Expr], ...] = (
     exp.Column, exp.Identifier, exp.Literal, exp.Boolean, exp.Null, exp.Paren,
     exp.And, exp.Or, exp.Not, exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.NullSafeEQ,
@@ -49,27 +50,31 @@ class Predicate:
     tree: exp.Expr = field(repr=False)
     columns: tuple[str, ...]
 
-    def sql(self, guarded: Mapping[str, str] | None = None) -> str:
+    def sql(self, guarded: Mapping[str, str] | None = None, types: Mapping[str, str] | None = None) -> str:
         """The condition in Spark SQL, every column name quoted.
 
         Args:
+            types: the columns' SQL types; the values of a list get the type of the column that they are compared with,
+                which a session without ANSI SQL would turn into text instead.
             guarded: columns, with their SQL types, to compare as `x + 0`, which Spark does not look up in a file's
                 statistics: by those that others than Spark wrote it would skip rows with NaN, its largest number.
         """
         tree = _widen(self.tree)
+        if types:
+            tree = tree.transform(_type_sets, {name.lower(): dtype for name, dtype in types.items()})
         if guarded:
             tree = tree.transform(_guard, {name.lower(): dtype for name, dtype in guarded.items()})
-        return str(tree.sql(dialect="spark", identify=True, comments=False))
+        return str(tree.transform(_hide_variables).sql(dialect="spark", identify=True, comments=False))
 
     def __str__(self) -> str:
         return str(self.tree.sql(dialect="spark", comments=False))
 
     def __and__(self, other: Predicate) -> Predicate:
-        return _predicate(exp.And(this=_wrap(self.tree), expression=_wrap(other.tree)))
+        return from_tree(exp.And(this=_wrap(self.tree), expression=_wrap(other.tree)))
 
     def is_not_true(self) -> Predicate:
         """The rows that the condition leaves out: where it is false or NULL."""
-        return _predicate(exp.Not(this=exp.Is(this=exp.Paren(this=self.tree.copy()), expression=exp.true())))
+        return from_tree(exp.Not(this=exp.Is(this=exp.Paren(this=self.tree.copy()), expression=exp.true())))
 
     def check_columns(self, schema: pa.Schema, table: str) -> tuple[str, ...]:
         """The columns' names as the table spells them.
@@ -86,7 +91,7 @@ class Predicate:
 
     def restricted_to(self, partition_columns: Sequence[str]) -> Predicate | None:
         """The AND-ed parts that use partition columns alone: where they fail no row matches. None: no such part."""
-        parts = [_predicate(part) for part in _conjuncts(self.tree)]
+        parts = [from_tree(part) for part in _conjuncts(self.tree)]
         usable = [part for part in parts if part.partition_only(partition_columns)]
         return reduce(lambda a, b: a & b, usable) if usable else None
 
@@ -121,13 +126,19 @@ def parse_where(sql: str, option: str = "--where") -> Predicate:
     try:
         trees = sqlglot.parse(sql, read="spark")
         problems = [problem for tree in trees if tree for node in tree.walk() if (problem := _find_problem(node))]
-        predicate = _predicate(trees[0]) if len(trees) == 1 and trees[0] is not None else None
+        predicate = from_tree(trees[0]) if len(trees) == 1 and trees[0] is not None else None
     except (SqlglotError, RecursionError, ValueError) as error:
         reason = " ".join(re.sub(r"\x1b\[\d+m", "", str(error) or error.__class__.__name__).split())[:200]
         raise ConfigError(f"{option}: {_GRAMMAR}", f"{sql[:200]!r}, which does not parse: {reason}", _QUOTE) from error
     if predicate is None:
         found = f"{len(trees)} statements" if any(trees) else "nothing"
         raise ConfigError(f"{option}: {_GRAMMAR}", f"{found} in {sql!r}", "write one condition without semicolons")
+    terms = sum(isinstance(node, exp.And | exp.Or) for node in predicate.tree.walk())
+    if terms > MAX_TERMS:
+        raise ConfigError(
+            f"{option}: at most {MAX_TERMS:,} conditions joined by AND and OR", f"{terms + 1:,} of them",
+            "write many values of one column as IN (...), which may hold as many as you like",
+        )  # fmt: skip
     if problems or not predicate.columns:
         found = problems[0] if problems else f"a condition on no column: {sql!r}"
         raise ConfigError(f"{option}: {_GRAMMAR}", found, _QUOTE)
@@ -137,43 +148,6 @@ def parse_where(sql: str, option: str = "--where") -> Predicate:
 _QUOTE = (
     "rewrite the condition; text goes in 'single quotes' (\\' for a quote inside), odd column names in `backquotes`"
 )
-
-
-def equals(column: str, value: str) -> Predicate:
-    """`column = 'value'`; the value is read as the column's type."""
-    name = exp.Column(this=exp.Identifier(this=column, quoted=False))
-    if "${" in value:
-        raise ConfigError(f"a plain value for {column}", f"{value!r}", "leave out ${")
-    return _predicate(exp.EQ(this=name, expression=exp.Literal.string(value)))
-
-
-def among(columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> Predicate:
-    """Whether a row's columns have the values of one of `rows`, which are read as the columns' types; None is NULL."""
-    names = [exp.Column(this=exp.Identifier(this=column, quoted=False)) for column in columns]
-    if len(names) == 1:
-        return _predicate(_any([_among(names[0], [value for (value,) in rows])]))
-    same = [[_among(name, [value]) for name, value in zip(names, row, strict=True)] for row in rows]
-    return _predicate(_any([exp.Paren(this=reduce(_both, parts)) for parts in same]))
-
-
-def _among(name: exp.Column, values: Sequence[str | None]) -> exp.Expr:
-    known = [exp.Literal.string(value) for value in values if value is not None]
-    tests: list[exp.Expr] = [exp.In(this=name.copy(), expressions=known)] if known else []
-    if len(known) < len(values):
-        tests.append(exp.Is(this=name.copy(), expression=exp.Null()))
-    return exp.Paren(this=_any(tests))
-
-
-def _both(left: exp.Expr, right: exp.Expr) -> exp.Expr:
-    return exp.And(this=left, expression=right)
-
-
-def _any(tests: Sequence[exp.Expr]) -> exp.Expr:
-    """OR of them all, halved again and again: a chain of thousands would be too deep to evaluate."""
-    if len(tests) == 1:
-        return tests[0]
-    half = len(tests) // 2
-    return exp.Paren(this=exp.Or(this=_any(tests[:half]), expression=_any(tests[half:])))
 
 
 def combine(*predicates: Predicate | None) -> Predicate | None:
@@ -198,8 +172,32 @@ def resolve_column(name: str, names: Sequence[str], table: str) -> str:
     raise DataError(f"column '{name}' in {table}", f"no such column; {hint}", "correct the name")
 
 
-def _predicate(tree: exp.Expr) -> Predicate:
+def from_tree(tree: exp.Expr) -> Predicate:
+    """A condition of a tree that the jobs made themselves."""
     return Predicate(tree, tuple(dict.fromkeys(column.name for column in tree.find_all(exp.Column))))
+
+
+def _hide_variables(node: exp.Expr) -> exp.Expr:
+    """Spark replaces ${...} inside SQL text, also in quotes: such a value is written in two parts."""
+    if not (isinstance(node, exp.Literal) and node.is_string and "${" in node.name):
+        return node
+    first, *others = node.name.split("${")
+    parts = [f"{first}$", *(f"{{{other}$" for other in others[:-1]), f"{{{others[-1]}"]
+    return exp.Concat(expressions=[exp.Literal.string(part) for part in parts])
+
+
+def _type_sets(node: exp.Expr, types: Mapping[str, str]) -> exp.Expr:
+    if not (isinstance(node, exp.In) and isinstance(node.this, exp.Column)):
+        return node
+    dtype = types.get(node.this.name.lower(), "string")
+    if dtype == "string":
+        return node
+    values = [exp.cast(v.copy(), dtype, dialect="spark") if _is_text(v) else v.copy() for v in node.expressions]
+    return exp.In(this=node.this.copy(), expressions=values)
+
+
+def _is_text(node: exp.Expr) -> bool:
+    return isinstance(node, exp.Literal) and bool(node.is_string)
 
 
 def _guard(node: exp.Expr, types: Mapping[str, str]) -> exp.Expr:
@@ -250,8 +248,8 @@ def _find_problem(node: exp.Expr) -> str:
         problem = f"{_shorten(node)}, a part of a column or a column of another table"
     elif isinstance(node, exp.In) and (node.args.get("query") or node.args.get("unnest") or not node.expressions):
         problem = f"{_shorten(node)}, which is no list of values"
-    elif isinstance(node, exp.Literal | exp.Identifier) and "${" in node.name:
-        # Spark replaces ${...} inside SQL text, quoted or not.
+    elif isinstance(node, exp.Identifier) and "${" in node.name:
+        # Spark replaces ${...} inside SQL text, quoted or not; a name cannot be written in two parts, as values are.
         problem = f"{node.name!r}, which Spark would substitute"
     return problem
 

@@ -18,12 +18,15 @@ from jobs.predicate_types import (
     NAIVE_TIME,
     UTC_TIME,
     Operand,
+    common_type,
     compare,
+    constant,
+    is_among,
     is_number,
-    read_literal,
     to_scalar,
     unify,
 )
+from jobs.values import read_value
 
 _CASTABLE: dict[pa.DataType, tuple[pa.DataType, ...]] = {
     pa.date32(): (UTC_TIME, NAIVE_TIME),
@@ -39,6 +42,8 @@ _ARITHMETIC: dict[type[exp.Expr], Callable[[pc.Expression, pc.Expression], pc.Ex
     exp.Div: pc.divide_checked,
 }
 _REWRITE = "rewrite that part"
+_CHAIN = 200
+_SHOWN = 200
 
 
 def compile_predicate(tree: exp.Expr, schema: pa.Schema, names: Mapping[str, str]) -> pc.Expression:
@@ -105,7 +110,7 @@ class _Compiler:
         return operand.expression
 
     def _logic(self, node: exp.Expr, function: Callable[[pc.Expression, pc.Expression], pc.Expression]) -> Operand:
-        return _boolean(function(self._condition(node.this), self._condition(node.expression)), node)
+        return _boolean(_join([self._condition(part) for part in _split(node)], function), node)
 
     def _column(self, node: exp.Expr) -> Operand:
         name = self._names[node.name]
@@ -115,7 +120,7 @@ class _Compiler:
         if node.is_string:
             return Operand(None, pa.string(), _sql(node), node.name)
         if re.fullmatch(r"\d+", node.name):
-            return Operand(read_literal(node.name, pa.int64(), _sql(node)), pa.int64(), _sql(node))
+            return constant(read_value(node.name, pa.int64(), _sql(node)), _sql(node))
         return Operand(to_scalar(float(node.name), pa.float64()), pa.float64(), _sql(node), node.name)
 
     def _comparison(self, node: exp.Expr) -> Operand:
@@ -128,14 +133,18 @@ class _Compiler:
     def _in(self, node: exp.Expr) -> Operand:
         # Spelled once: for each value again, a thousand values would take ten seconds.
         tested, sql = self.compile(node.this), _sql(node)
-        equal = []
-        for item in node.expressions:
-            left, right, dtype = unify(tested, self.compile(item), sql)
-            equal.append(compare(exp.EQ, left, right, dtype))
-        # Halved again and again: thousands of values in one chain would be too deep to evaluate.
-        while len(equal) > 1:
-            equal = [reduce(pc.or_kleene, equal[i : i + 2]) for i in range(0, len(equal), 2)]
-        return _boolean(equal[0], node)
+        tests, sets, has_null = list[pc.Expression](), dict[pa.DataType, list[pa.Scalar]](), False
+        for operand in map(self.compile, node.expressions):
+            dtype = common_type(tested, operand, sql)
+            if operand.is_constant and not pt.is_null(tested.dtype):
+                sets.setdefault(dtype, []).append(operand.to_constant(dtype))
+            elif operand.expression is None and operand.text is None:
+                has_null = True
+            else:
+                tests.append(compare(exp.EQ, tested.convert(dtype), operand.convert(dtype), dtype))
+        tests += [is_among(tested.convert(dtype), values, dtype) for dtype, values in sets.items()]
+        tests += [to_scalar(None, pa.bool_())] if has_null else []
+        return _boolean(_join(tests, pc.or_kleene), node)
 
     def _between(self, node: exp.Expr) -> Operand:
         tested = self.compile(node.this)
@@ -165,7 +174,7 @@ class _Compiler:
         if target is None:
             raise ConfigError(f"a cast to {', '.join(sorted({k.value for k in CASTS}))}", _sql(node), _REWRITE)
         if operand.text is not None and pt.is_string(operand.dtype):
-            return Operand(read_literal(operand.text, target, _sql(node)), target, _sql(node))
+            return constant(read_value(operand.text, target, _sql(node)), _sql(node))
         allowed = target == operand.dtype or (operand.dtype in _CASTABLE.get(target, ()))
         if operand.expression is None or not (allowed or (pt.is_float64(target) and is_number(operand.dtype))):
             raise ConfigError(
@@ -195,7 +204,7 @@ class _Compiler:
         if isinstance(node.this, exp.Literal) and not node.this.is_string:
             text = f"-{node.this.name}"
             if re.fullmatch(r"-\d+", text):
-                return Operand(read_literal(text, pa.int64(), _sql(node)), pa.int64(), _sql(node))
+                return constant(read_value(text, pa.int64(), _sql(node)), _sql(node))
             return Operand(to_scalar(float(text), pa.float64()), pa.float64(), _sql(node), text)
         operand = self._number(node.this)
         return Operand(pc.negate_checked(operand.expression), operand.dtype, _sql(node))
@@ -236,9 +245,36 @@ class _Compiler:
         return Operand(function(operand.expression), pa.int64(), _sql(node))
 
 
+def _split(node: exp.Expr) -> list[exp.Expr]:
+    """The parts of a chain of ANDs, or of ORs, in their order."""
+    kind, left, parts = type(node), [node], list[exp.Expr]()
+    while left:
+        part = left.pop()
+        inner = part
+        while isinstance(inner, exp.Paren):
+            inner = inner.this
+        if isinstance(inner, kind):
+            left += [inner.expression, inner.this]
+        else:
+            parts.append(part)
+    return parts
+
+
+def _join(
+    parts: list[pc.Expression], function: Callable[[pc.Expression, pc.Expression], pc.Expression]
+) -> pc.Expression:
+    """All parts by AND or OR. Arrow makes one deep chain of however they are nested, and walks it by recursion; it
+    stops at a double NOT."""
+    while len(parts) > _CHAIN:
+        chunks = [reduce(function, parts[start : start + _CHAIN]) for start in range(0, len(parts), _CHAIN)]
+        parts = [pc.invert(pc.invert(chunk)) for chunk in chunks]
+    return reduce(function, parts)
+
+
 def _boolean(expression: pc.Expression, node: exp.Expr) -> Operand:
     return Operand(expression, pa.bool_(), _sql(node))
 
 
 def _sql(node: exp.Expr) -> str:
-    return str(node.sql(dialect="spark"))
+    text = str(node.sql(dialect="spark"))
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

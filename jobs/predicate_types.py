@@ -3,12 +3,10 @@ and comparisons follow Spark's rules, also for NaN. What would mean different th
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
-from typing import TypeAlias
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,11 +14,8 @@ import pyarrow.types as pt
 from sqlglot import exp
 
 from jobs.errors import ConfigError
+from jobs.values import Value, read_value
 
-Value: TypeAlias = bool | int | float | str | date | datetime | Decimal
-
-_TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:\d{2})?)?")
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 UTC_TIME, NAIVE_TIME = pa.timestamp("us", tz="UTC"), pa.timestamp("us")
 CASTS: dict[exp.DType, pa.DataType] = {
     exp.DType.DATE: pa.date32(),
@@ -43,12 +38,28 @@ _PLAIN: dict[type[exp.Expr], Callable[[pc.Expression, pc.Expression], pc.Express
 
 @dataclass(frozen=True)
 class Operand:
-    """An expression with its type. A literal that has not met a column keeps its `text`, and NULL has no expression."""
+    """An expression with its type. A literal that has not met a column keeps its `text`, and NULL has no expression.
+
+    Attributes:
+        constant: the value, where it is the same for every row and has its type already.
+    """
 
     expression: pc.Expression | None
     dtype: pa.DataType
     sql: str
     text: str | None = None
+    constant: pa.Scalar | None = None
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether `to_constant` has a value to convert."""
+        return self.text is not None or self.constant is not None
+
+    def to_constant(self, dtype: pa.DataType) -> pa.Scalar:
+        """The value of a constant as `dtype`; see `convert`."""
+        if self.text is not None or self.constant is None:
+            return read_value(self.text or "", dtype, self.sql)
+        return self.constant.cast(dtype, safe=_is_safe(self.dtype, dtype))
 
     def convert(self, dtype: pa.DataType) -> pc.Expression:
         """The expression as `dtype`.
@@ -62,8 +73,12 @@ class Operand:
             return to_scalar(None, dtype)
         if self.dtype == dtype:
             return self.expression
-        # As Spark compares: the largest integers lose digits where they meet a double.
-        return self.expression.cast(dtype, safe=not (pt.is_integer(self.dtype) and pt.is_floating(dtype)))
+        return self.expression.cast(dtype, safe=_is_safe(self.dtype, dtype))
+
+
+def constant(value: pa.Scalar, sql: str) -> Operand:
+    """A literal that has its type."""
+    return Operand(pc.scalar(value), value.type, sql, constant=value)
 
 
 def is_number(dtype: pa.DataType) -> bool:
@@ -77,8 +92,27 @@ def unify(left: Operand, right: Operand, sql: str) -> tuple[pc.Expression, pc.Ex
     Raises:
         ConfigError: the types do not compare, or a literal does not fit.
     """
-    dtype = _common_type(left, right, sql)
+    dtype = common_type(left, right, sql)
     return left.convert(dtype), right.convert(dtype), dtype
+
+
+def is_among(tested: pc.Expression, values: Sequence[pa.Scalar], dtype: pa.DataType) -> pc.Expression:
+    """Whether a value is one of some, as one look-up: an expression for each would be a tree that Arrow, which makes a
+    chain of it, cannot walk. NULL is neither in nor out; NaN is NaN, and -0.0 is 0.0."""
+    known = [value.as_py() for value in values] if pt.is_floating(dtype) else list(values)
+    if pt.is_floating(dtype) and 0.0 in known:
+        known += [0.0, -0.0]
+    inside = pc.if_else(
+        tested.is_valid(), pc.is_in(tested, value_set=pa.array(known, dtype)), to_scalar(None, pa.bool_())
+    )
+    if pt.is_floating(dtype) and any(math.isnan(value) for value in known):
+        return inside
+    if pt.is_boolean(dtype):
+        return inside
+    # Parquet's statistics know ranges, not sets. They leave NaN out, which is no matter: NaN is not in this set.
+    ends = pc.min_max(pa.array(known, dtype))
+    above, below = (pc.greater_equal(tested, ends["min"]), pc.less_equal(tested, ends["max"]))
+    return pc.and_kleene(pc.and_kleene(above, below), inside)
 
 
 def compare(kind: type[exp.Expr], left: pc.Expression, right: pc.Expression, dtype: pa.DataType) -> pc.Expression:
@@ -105,57 +139,22 @@ def read_literal(text: str, dtype: pa.DataType, sql: str) -> pc.Expression:
     return pc.scalar(read_value(text, dtype, sql))
 
 
-def read_value(text: str, dtype: pa.DataType, where: str) -> pa.Scalar:
-    """A text as a value of `dtype`; timestamps without a zone are UTC.
-
-    Args:
-        text: such as '2013-06-01' or '42'.
-        dtype: of the value.
-        where: it stands, for the error message.
-
-    Raises:
-        ConfigError: the text is no such value.
-    """
-    try:
-        return pa.scalar(_parse(text.strip() if not pt.is_string(dtype) else text, dtype), dtype)
-    except (ValueError, InvalidOperation, OverflowError, pa.ArrowInvalid) as error:
-        example = (
-            "'2013-06-01'" if pt.is_date(dtype) else "'2013-06-01 05:00:00'" if pt.is_timestamp(dtype) else f"a {dtype}"
-        )
-        raise ConfigError(f"{example} in {where}", f"{text!r}", "correct the value") from error
-
-
 def to_scalar(value: Value | None, dtype: pa.DataType) -> pc.Expression:
     """A literal expression of exactly that type."""
     return pc.scalar(pa.scalar(value, dtype))
 
 
-def _parse(text: str, dtype: pa.DataType) -> Value:
-    if pt.is_string(dtype):
-        return text
-    if pt.is_floating(dtype) or pt.is_decimal(dtype):
-        return float(text) if pt.is_floating(dtype) else Decimal(text)
-    if pt.is_timestamp(dtype):
-        return _parse_timestamp(text, dtype.tz is not None)
-    if pt.is_boolean(dtype) and text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    if pt.is_integer(dtype) and re.fullmatch(r"[+-]?\d+", text):
-        return int(text)
-    if pt.is_date(dtype) and _DATE.fullmatch(text):
-        return date.fromisoformat(text)
-    raise ValueError(text)
+def _is_safe(dtype: pa.DataType, wanted: pa.DataType) -> bool:
+    """As Spark compares: the largest integers lose digits where they meet a double."""
+    return not (pt.is_integer(dtype) and pt.is_floating(wanted))
 
 
-def _parse_timestamp(text: str, in_utc: bool) -> datetime:
-    moment = datetime.fromisoformat(text) if _TIMESTAMP.fullmatch(text) else None
-    if moment is None or (moment.tzinfo and not in_utc):
-        raise ValueError(text)
-    if not in_utc:
-        return moment
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+def common_type(left: Operand, right: Operand, sql: str) -> pa.DataType:
+    """The type that both are compared in.
 
-
-def _common_type(left: Operand, right: Operand, sql: str) -> pa.DataType:
+    Raises:
+        ConfigError: the types do not compare.
+    """
     for one, other in ((left, right), (right, left)):
         if one.expression is None and one.text is None:
             return other.dtype if not pt.is_null(other.dtype) else pa.bool_()

@@ -65,8 +65,13 @@ def report(
         SetupError: what draws and renders is not installed.
     """
     found = collect(config, engine, where, since, until)
-    page = render_page(found)
     path = output or choose_path(config)
+    if not found.counts.rows and path.exists():
+        # A page that says something is worth more than one that says nothing.
+        message = f"nothing to do: no scored row in {found.scope.title}; {path} is as it was"
+        reporter.say("done", message, path=str(path), rows=0, alerts=0, version=found.target.version)
+        return path
+    page = render_page(found)
     write_whole(path, page)
     verdict = found.verdict
     reporter.say("verdict", f"{verdict.headline}. {verdict.detail}", level=verdict.level, nights_over=len(verdict.over))
@@ -89,7 +94,7 @@ def collect(
     target = engine.describe(target_ref(config))
     _check_scored(target)
     runs = [entry for entry in engine.history(target) if entry.lineage]
-    scope = choose_scope(config, target, runs, where, since, until)
+    scope = choose_scope(config, engine, target, runs, where, since, until)
     counts = read_counts(engine, target, scope.rows, {}, ())
     bundle = find_model(config, counts.model_ids[0]) if counts.model_ids else None
     carried = [name for name in target.schema.names if name not in vm.SCORE_COLUMNS]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,7 +14,9 @@ import pyarrow.compute as pc
 import vae_model as vm
 from jobs.drift import profile_of
 from jobs.effects import Evidence
+from jobs.nights import NightName
 from jobs.segments import Category, Codes
+from jobs.values import write_value
 from vae_model.encoders import CategoryEncoder
 from vae_model.explaining import to_words
 
@@ -23,7 +25,6 @@ BLAME_SHARE: Final = 0.2
 _BLAME_OF_FIRST: Final = 0.6
 # A column with more values is no segment.
 MAX_VALUES: Final = 300
-NIGHT: Final = "\0night"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Scene:
         budget: share of ordinary rows that are alerts.
     """
 
-    nights: tuple[str, ...]
+    nights: tuple[NightName, ...]
     alert_nights: Codes
     row_nights: Codes
     blames: Mapping[str, Evidence]
@@ -67,7 +68,7 @@ def segment_columns(bundle: vm.Bundle, schema: pa.Schema) -> list[str]:
         for field in schema
         if field.name not in vm.SCORE_COLUMNS
         and (
-            kinds.get(field.name) in ("category", "boolean")
+            (kinds.get(field.name) in ("category", "boolean") and _can_be_named(field.type))
             or (field.name not in kinds and (_is_text(field.type) or pa.types.is_boolean(field.type)))
         )
     ]
@@ -87,15 +88,15 @@ def build_scene(
         bundle: that scored them.
         alerts: with `top_columns`, the feature columns and the segment columns.
         rows: with the segment columns: all rows, or a sample of them.
-        nights: of the alert rows, and of the rows.
+        nights: of the alert rows, and of the rows, by name.
         budget: share of normal rows that are alerts.
         weights: how many rows each alert row, and each row, stands for.
 
     Raises:
         DataError: the bundle has no profile.
     """
-    names = tuple(sorted({*nights[0], *nights[1]}))
-    number = {name: i for i, name in enumerate(names)}
+    names = tuple(sorted(NightName.of(text) for text in {*nights[0], *nights[1]}))
+    number = {name.text: i for i, name in enumerate(names)}
     profile = profile_of(bundle)
     kinds = {column.name: column.kind for column in bundle.features}
     levels = {
@@ -154,36 +155,57 @@ def _read_reasons(
 
 
 def _build_category(name: str, alerts: pa.Table, rows: pa.Table, blamed: Evidence | None) -> Category:
-    there, here = _to_words(rows.column(name)), _to_words(alerts.column(name))
+    there, here = _to_texts(rows.column(name)), _to_texts(alerts.column(name))
     wanted = here.copy()
     if blamed:
-        wanted[blamed.rows] = blamed.expected
+        known = {to_words(text): text for text in sorted({*there, *here} - {None})}
+        expected = np.array([_from_words(word, known) for word in blamed.expected], np.object_)
+        wanted[blamed.rows] = expected
         foreign = [value == "NULL" or value not in (blamed.levels or (value,)) for value in blamed.observed]
-        here[blamed.rows[foreign]] = blamed.expected[foreign]
-    levels = sorted({*there.tolist(), *here.tolist(), *wanted.tolist()})
+        here[blamed.rows[foreign]] = expected[foreign]
+    levels = sorted({*there.tolist(), *here.tolist(), *wanted.tolist()}, key=lambda text: (text is None, text or ""))
     index = pa.array(levels, pa.string())
     codes = [
-        pc.index_in(pa.array(words, pa.string()), value_set=index).to_numpy(zero_copy_only=False).astype(np.int32)
-        for words in (there, here, wanted)
+        pc.index_in(pa.array(texts, pa.string()), value_set=index).to_numpy(zero_copy_only=False).astype(np.int32)
+        for texts in (there, here, wanted)
     ]
     return Category(name, tuple(levels), *codes)
 
 
+def _from_words(word: str, known: Mapping[str, str]) -> str | None:
+    """The value that a reason's words mean; None is NULL."""
+    return known.get(word, None if word == "NULL" else word)
+
+
+def _to_texts(values: pa.ChunkedArray) -> npt.NDArray[np.object_]:
+    """Values as conditions read them back, whole; None is NULL."""
+    return _map_values(values, lambda value: None if value is None else write_value(value))
+
+
 def _to_words(values: pa.ChunkedArray) -> npt.NDArray[np.object_]:
     """Values in words, as reasons have them."""
+    return _map_values(values, to_words)
+
+
+def _map_values(values: pa.ChunkedArray, function: Callable[[object], str | None]) -> npt.NDArray[np.object_]:
     encoded = values.combine_chunks()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = pa.concat_arrays(encoded.chunks) if encoded.num_chunks else pa.array([], values.type)
     if pa.types.is_dictionary(encoded.type):
         encoded = encoded.dictionary_decode()
     if pa.types.is_nested(encoded.type):
-        return np.array([to_words(value) for value in encoded.to_pylist()], np.object_)
+        return np.array([function(value) for value in encoded.to_pylist()], np.object_)
     coded = encoded.dictionary_encode(null_encoding="encode")
-    words = np.array([to_words(value) for value in coded.dictionary.to_pylist()], np.object_)
+    words = np.array([function(value) for value in coded.dictionary.to_pylist()], np.object_)
     picked: npt.NDArray[np.object_] = (
         words[coded.indices.to_numpy(zero_copy_only=False)] if len(words) else np.array([], np.object_)
     )
     return picked
+
+
+def _can_be_named(dtype: pa.DataType) -> bool:
+    """Whether a condition can name a value."""
+    return not (pa.types.is_nested(dtype) or pa.types.is_binary(dtype) or pa.types.is_large_binary(dtype))
 
 
 def _is_text(dtype: pa.DataType) -> bool:

@@ -119,7 +119,7 @@ def _describe(config: Config, plan: ScorePlan, bundle: vm.Bundle, options: Scori
         "since_version": plan.since,
         "watermark": plan.watermark,
         "action": plan.action,
-        "where": plan.scope.sql() if plan.scope else None,
+        "where": str(plan.scope) if plan.scope else None,
         "standing": config.source.where,
         "columns": config.score.columns,
         "model_id": bundle.model_id,

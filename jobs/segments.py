@@ -11,11 +11,14 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from jobs.conditions import equals
+from jobs.predicate import combine
+
 Codes = npt.NDArray[np.int32]
 Rows = npt.NDArray[np.intp]
 Bools = npt.NDArray[np.bool_]
-# Column and value in words; a row must match all of them; none: all rows.
-Segment: TypeAlias = tuple[tuple[str, str], ...]
+# Column and value, whole and as text (None: NULL); a row must match all of them; none: all rows.
+Segment: TypeAlias = tuple[tuple[str, str | None], ...]
 # A column's most frequent values in a group that are tried, and the single conditions that are paired.
 _TRIED_VALUES: Final = 3
 _PAIRED: Final = 5
@@ -30,14 +33,14 @@ class Category:
     """One column that segments may name, for all rows (a sample of them) and for the alert rows.
 
     Attributes:
-        levels: values in words.
+        levels: values as text; None is NULL.
         row_codes: [m] numbers of the rows' values.
         alert_codes: [n] of the alert rows' values; of the expected ones where training never saw the value.
         expected_codes: [n] of the expected values where the row blames the column: what is wrong is no segment.
     """
 
     name: str
-    levels: tuple[str, ...]
+    levels: tuple[str | None, ...]
     row_codes: Codes
     alert_codes: Codes
     expected_codes: Codes
@@ -58,17 +61,9 @@ class Found:
 
 
 def to_sql(segment: Segment) -> str:
-    """The segment as a condition; empty for all rows."""
-    parts = []
-    for column, value in segment:
-        name = column if column.isidentifier() else f"`{column}`"
-        parts.append(f"{name} IS NULL" if value == "NULL" else f"{name} = '{escape(value)}'")
-    return " AND ".join(parts)
-
-
-def escape(text: str) -> str:
-    """A text as it stands between quotes in a condition."""
-    return text.replace("\\", "\\\\").replace("'", "\\'")
+    """The segment as a condition that `--where` takes; empty for all rows."""
+    condition = combine(*(equals(column, value) for column, value in segment))
+    return str(condition) if condition else ""
 
 
 def find_segment(

@@ -1,12 +1,15 @@
 """People's verdicts on rows, in a small Delta table beside the scored one: this was expected, that was an anomaly. A
-verdict names rows by key columns (NULL: any value) and an interval of nights, and holds until a day or for good.
+verdict names rows by key columns (NULL: any value, unless `null_keys` lists the column) and an interval of nights, and
+holds until a day or for good.
 
 Scores never change by it: a row that is expected is left out where alerts are listed, a bad one where the training
 sample is drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Final, Literal, TypeAlias
@@ -20,11 +23,15 @@ from jobs.config import Config
 from jobs.delta.storage import TableRef
 from jobs.engines.base import Engine, TableState
 from jobs.errors import ConfigError
+from jobs.nights import NightName
 from jobs.predicate import resolve_column
 from vae_model import DataError
 
 Verdict: TypeAlias = Literal["expected", "anomaly"]
-NIGHT_FROM, NIGHT_TO = "night_from", "night_to"
+NIGHT_FROM, NIGHT_TO, NULL_KEYS = "night_from", "night_to", "null_keys"
+_NULL_KEYS = pa.field(
+    NULL_KEYS, pa.string(), metadata={"comment": "key columns that are NULL in the row, as a JSON list; NULL: none"}
+)
 _OWN = pa.schema(
     [
         pa.field(
@@ -38,6 +45,7 @@ _OWN = pa.schema(
 )
 MAX_VERDICTS: Final = 1_000_000
 _ROW, _ENTRY = "\0row", "\0entry"
+_VALUE, _NULL = 1, 2
 
 
 @dataclass(frozen=True)
@@ -95,35 +103,84 @@ class Verdicts:
     def _match(
         self, rows: pa.Table, entries: pa.Table
     ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-        """Pairs of a row and an entry that names it, by the key columns that the entries fill in."""
+        """Pairs of a row and an entry that names it, by the key columns that the entries fill in or say are NULL."""
         numbered = rows.append_column(_ROW, pa.array(range(rows.num_rows), pa.int64()))
-        filled = np.array([entries[name].is_valid().to_numpy() for name in self.shape.key]).reshape(-1, len(entries))
-        for pattern in np.unique(filled, axis=1).T:
-            which = np.flatnonzero((filled == pattern[:, None]).all(axis=0))
-            keys = [name for name, is_filled in zip(self.shape.key, pattern, strict=True) if is_filled]
+        named = self._named(entries)
+        for pattern in np.unique(named, axis=1).T:
+            which = np.flatnonzero((named == pattern[:, None]).all(axis=0))
+            keys = [name for name, how in zip(self.shape.key, pattern, strict=True) if how == _VALUE]
+            candidates = numbered
+            for name in (name for name, how in zip(self.shape.key, pattern, strict=True) if how == _NULL):
+                candidates = candidates.filter(candidates[name].is_null())
             some = entries.take(pa.array(which)).append_column(_ENTRY, pa.array(which, pa.int64()))
             if keys:
-                ends = [name for name in (NIGHT_FROM, NIGHT_TO) if name in some.column_names]
-                some = some.select([*keys, *ends, _ENTRY])
-                pairs = numbered.join(some, keys=keys, join_type="inner", use_threads=False)
-                yield self._within(pairs)
+                some = some.select([*keys, *self._ends, _ENTRY])
+                yield self._within(candidates.join(some, keys=keys, join_type="inner", use_threads=False))
                 continue
             for entry in some.to_pylist():
-                alone = numbered.append_column(_ENTRY, pa.array(np.full(rows.num_rows, entry[_ENTRY]), pa.int64()))
-                for name in (NIGHT_FROM, NIGHT_TO):
-                    if name in entries.column_names:
-                        end = pa.array([entry[name]] * rows.num_rows, self.shape.schema.field(name).type)
-                        alone = alone.append_column(name, end)
+                count = candidates.num_rows
+                alone = candidates.append_column(_ENTRY, pa.array(np.full(count, entry[_ENTRY]), pa.int64()))
+                for name in self._ends:
+                    end = pa.array([entry[name]] * count, self.shape.schema.field(name).type)
+                    alone = alone.append_column(name, end)
                 yield self._within(alone)
+
+    def _named(self, entries: pa.Table) -> npt.NDArray[np.int8]:
+        """[keys, entries] how an entry names each key column: not at all, by a value, or as NULL."""
+        named = np.array([entries[name].is_valid().to_numpy() for name in self.shape.key], np.int8)
+        named = named.reshape(-1, len(entries))
+        for number, text in enumerate(entries[NULL_KEYS].to_pylist()):
+            for name in read_null_keys(text, self.shape):
+                named[self.shape.key.index(name), number] = _NULL
+        return named
+
+    @property
+    def _ends(self) -> list[str]:
+        return [NIGHT_FROM, NIGHT_TO] if self.shape.partition else []
 
     def _within(self, pairs: pa.Table) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """The pairs whose row lies in the entry's nights."""
         if self.shape.partition:
-            nights = pairs[self.shape.partition]
-            after = pc.or_kleene(pc.is_null(pairs[NIGHT_FROM]), pc.greater_equal(nights, pairs[NIGHT_FROM]))
-            before = pc.or_kleene(pc.is_null(pairs[NIGHT_TO]), pc.less_equal(nights, pairs[NIGHT_TO]))
+            columns = [pairs[self.shape.partition], pairs[NIGHT_FROM], pairs[NIGHT_TO]]
+            nights, first, last = _to_ranks(columns) if pa.types.is_string(columns[0].type) else columns
+            after = pc.or_kleene(pc.is_null(first), pc.greater_equal(nights, first))
+            before = pc.or_kleene(pc.is_null(last), pc.less_equal(nights, last))
             pairs = pairs.filter(pc.and_kleene(after, before))
         return pairs[_ROW].to_numpy(), pairs[_ENTRY].to_numpy()
+
+
+def read_null_keys(text: str | None, shape: Shape) -> tuple[str, ...]:
+    """The key columns that a verdict says are NULL.
+
+    Raises:
+        DataError: no list of key columns.
+    """
+    if text is None:
+        return ()
+    try:
+        names = json.loads(text)
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not {*map(str, names)} <= {*shape.key}:
+        raise DataError(
+            f"a JSON list of key columns ({', '.join(shape.key)}) in {NULL_KEYS}",
+            repr(text),
+            'for example ["order_id"]',
+        )
+    return tuple(names)
+
+
+def write_null_keys(names: Sequence[str]) -> str | None:
+    """What `read_null_keys` reads; the same columns give the same text."""
+    return json.dumps(sorted(set(names)), ensure_ascii=False) if names else None
+
+
+def _to_ranks(columns: Sequence[pa.ChunkedArray]) -> list[pa.Array]:
+    """Nights that are text as numbers in their order."""
+    texts = {text for column in columns for text in column.unique().to_pylist() if text is not None}
+    orders = sorted({NightName.of(text).order for text in texts})
+    rank = {text: bisect_left(orders, NightName.of(text).order) for text in texts}
+    return [pa.array([rank.get(text) for text in column.to_pylist()], pa.int64()) for column in columns]
 
 
 def feedback_ref(config: Config) -> TableRef:
@@ -145,7 +202,7 @@ def feedback_shape(config: Config, source: TableState) -> Shape:
     names = source.schema.names
     key = tuple(resolve_column(name, names, source.ref.name) for name in config.source.key)
     partition = config.source.partition and resolve_column(config.source.partition, names, source.ref.name)
-    clashes = sorted({*key} & {*_OWN.names, NIGHT_FROM, NIGHT_TO})
+    clashes = sorted({*key} & {*_OWN.names, NIGHT_FROM, NIGHT_TO, NULL_KEYS})
     if clashes:
         raise DataError(
             "key columns with names of their own", f"{', '.join(clashes)}", "rename them, or choose another source.key"
@@ -153,7 +210,7 @@ def feedback_shape(config: Config, source: TableState) -> Shape:
     fields = [pa.field(name, source.schema.field(name).type) for name in key]
     if partition:
         fields += [pa.field(name, source.schema.field(partition).type) for name in (NIGHT_FROM, NIGHT_TO)]
-    return Shape(feedback_ref(config), key, partition or None, pa.schema([*fields, *_OWN]))
+    return Shape(feedback_ref(config), key, partition or None, pa.schema([*fields, _NULL_KEYS, *_OWN]))
 
 
 def read_verdicts(config: Config, engine: Engine, source: TableState) -> Verdicts | None:
@@ -167,26 +224,24 @@ def read_verdicts(config: Config, engine: Engine, source: TableState) -> Verdict
     shape = feedback_shape(config, source)
     there = engine.describe(shape.ref)
     types = {field.name: field.type for field in there.schema}
-    missing = [field.name for field in shape.schema if types.get(field.name) != field.type]
+    # Tables of earlier versions do not have it.
+    wanted = [field for field in shape.schema if field.name != NULL_KEYS or NULL_KEYS in types]
+    missing = [field.name for field in wanted if types.get(field.name) != field.type]
     if missing:
         raise DataError(
             f"verdicts by source.key ({', '.join(shape.key)}) in {shape.ref.name}",
             f"a table that differs in {', '.join(missing)}",
             "restore source.key and source.partition, or name another feedback.table",
         )
-    return Verdicts(shape, engine.read(there, shape.schema.names, None, limit=MAX_VERDICTS))
+    rows = engine.read(there, [field.name for field in wanted], None, limit=MAX_VERDICTS)
+    if NULL_KEYS not in types:
+        rows = rows.append_column(_NULL_KEYS, pa.nulls(rows.num_rows, pa.string()))
+    return Verdicts(shape, rows.select(shape.schema.names))
 
 
 def today() -> date:
     """The day that decides which verdicts have run out, in UTC."""
     return datetime.now(UTC).date()
-
-
-def to_text(value: object) -> str:
-    """A key's value as a predicate reads it back."""
-    if isinstance(value, datetime):
-        return value.isoformat(sep=" ")
-    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def _holds(on: date) -> pc.Expression:

@@ -16,6 +16,7 @@ _DAY_S = 86_400
 _DAY_MIN = 1_440
 _UNITS_PER_S = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _SQRT_2 = math.sqrt(2.0)
+_HOUR = "hour "
 
 
 @dataclass(frozen=True)
@@ -102,13 +103,22 @@ class TimeEncoder:
                 words[row].append(_phase_in_words(name, float(p)))
         return [", ".join(w) or "within the usual range" for w in words]
 
+    @staticmethod
+    def read_minute(words: str) -> float:
+        """The minute of the day in what `decode` wrote; NaN where it says nothing of the hour."""
+        for part in words.split(", "):
+            if part.startswith(_HOUR):
+                hour, minute = part.removeprefix(_HOUR).split(":")
+                return int(hour) * 60.0 + int(minute)
+        return math.nan
+
 
 def _phase_in_words(name: str, phase: float) -> str:
     if name == "minute":
         return f"minute {int(phase * 60):02d}"
     if name == "hour":
         minutes = int(phase * 1440)
-        return f"hour {minutes // 60:02d}:{minutes % 60:02d}"
+        return f"{_HOUR}{minutes // 60:02d}:{minutes % 60:02d}"
     if name == "weekday":
         return "weekday " + ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[int(phase * 7) % 7]
     return f"day {int(phase * 365.2425) + 1} of the year"

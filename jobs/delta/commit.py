@@ -17,6 +17,7 @@ from deltalake.transaction import AddAction, RemoveAction, create_table_with_add
 from jobs.delta.datafile import DataFile, Snapshot, first_line
 from jobs.delta.filelist import FileList
 from jobs.delta.files import Layout, NewFile, serialise_partition
+from jobs.delta.mapping import find_odd_names
 from jobs.delta.pruning import prune_files
 from jobs.delta.snapshot import open_snapshot, open_table
 from jobs.delta.statistics import creation_properties
@@ -27,7 +28,6 @@ from vae_model.errors import DataError
 
 MAX_ATTEMPTS: Final = 20
 WRITABLE_FEATURES = frozenset({"appendOnly", "changeDataFeed", "invariants", "timestampNtz", "vacuumProtocolCheck"})
-_FORBIDDEN_IN_NAMES = frozenset(" ,;{}()\n\t=")
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,13 @@ def check_names(schema: pa.Schema, ref: TableRef) -> None:
     Raises:
         DataError: naming the columns.
     """
-    odd = [name for name in schema.names if _FORBIDDEN_IN_NAMES & set(name)]
+    odd = find_odd_names(schema.names)
     if odd:
         raise DataError(
             f"column names without spaces and any of ,;{{}}()= for a table that the local engine writes at {ref.name}",
             ", ".join(map(repr, odd)),
-            "use --engine spark, which writes such names with column mapping",
+            "use --engine spark, which writes such names with column mapping; or rename them; or leave them out of the"
+            " scored table (score.columns: key)",
         )
 
 

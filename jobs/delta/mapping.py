@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 import pyarrow.types as pt
@@ -10,6 +10,13 @@ import pyarrow.types as pt
 MAPPING_MODE = "delta.columnMapping.mode"
 _PHYSICAL_NAME = b"delta.columnMapping.physicalName"
 _COMMENT = b"comment"
+# What Delta allows in names only with column mapping.
+_ODD_IN_NAMES = frozenset(" ,;{}()\n\t=")
+
+
+def find_odd_names(names: Sequence[str]) -> list[str]:
+    """The names that take column mapping."""
+    return [name for name in names if _ODD_IN_NAMES & set(name)]
 
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:

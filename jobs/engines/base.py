@@ -207,7 +207,7 @@ class Engine(Protocol):
 
     def upsert(self, ref: TableRef, rows: pa.Table, keys: Sequence[str]) -> int:
         """Put a few rows into a small table, which the first of them make: rows with the same keys (NULL equals NULL)
-        are replaced, the others added. The table's new version.
+        are replaced, the others added; columns that the table lacks are added to it. The table's new version.
 
         Raises:
             ConflictError: another writer was there first; nothing was committed.

@@ -16,7 +16,13 @@ from pyspark.sql import functions as F
 from jobs.delta.files import text_leaves
 from jobs.delta.statistics import creation_properties
 from jobs.engines.base import Lineage, ScorePlan, ScoreResult, ScoringOptions, Work
-from jobs.engines.spark_merge import add_columns_statement, changed_keys, merge_statement, with_keys
+from jobs.engines.spark_merge import (
+    add_columns_statement,
+    changed_keys,
+    mapping_options,
+    merge_statement,
+    with_keys,
+)
 from jobs.engines.spark_tables import SparkTables, identifier, to_column, to_condition, to_path
 from jobs.errors import ConflictError
 from jobs.spark import score_type, score_udf
@@ -27,8 +33,6 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, DataFrameWriter
 
 _SCORES = "__sandtimer_scores"
-# What Delta allows in names only with column mapping.
-_ODD_IN_NAMES = frozenset(" ,;{}()\n\t=")
 _DICTIONARY = "parquet.enable.dictionary"
 _DELTA = "spark.databricks.delta"
 _ARROW = "spark.sql.execution.arrow"
@@ -157,8 +161,7 @@ class FrameRun:
             writer = writer.option("overwriteSchema", "true")
         if plan.target and (plan.scope or plan.action == "append"):
             writer = writer.option("mergeSchema", "true")
-        if any(_ODD_IN_NAMES & set(name) for name in plan.schema.names):
-            writer = writer.option("delta.columnMapping.mode", "name")
+        writer = writer.options(**mapping_options(plan.schema.names))
         if plan.target is None:
             writer = writer.options(
                 **creation_properties(_choose_bounded(plan), plan.source.partition_columns, _FILTERED, floats=False)

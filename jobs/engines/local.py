@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from jobs.config import EngineName
 from jobs.delta import snapshot as snapshots
+from jobs.delta.commit import check_names
 from jobs.delta.datafile import DataFile
 from jobs.delta.feed import read_changed_keys
 from jobs.delta.keys import KeySet
@@ -70,6 +71,7 @@ class LocalEngine:
             raise ConfigError(
                 "score.route: auto or files with --engine local", "dataframe", "use --engine spark for it"
             )
+        check_names(plan.schema, plan.target_ref)
         return "files", "the local engine reads and writes the Parquet files itself"
 
     def count(self, table: TableState, where: Predicate | None) -> int:

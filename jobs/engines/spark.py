@@ -31,7 +31,7 @@ from jobs.engines.dataframe import FrameRun
 from jobs.engines.files import RunTasks, find_obstacle, measure_files, score_files
 from jobs.engines.logs import describe_table
 from jobs.engines.spark_errors import FAILURES, explain_failure, is_missing_table
-from jobs.engines.spark_merge import upsert_statement
+from jobs.engines.spark_merge import add_columns_statement, mapping_options, upsert_statement
 from jobs.engines.spark_tables import SparkTables, explaining, identifier, to_column, to_path
 from jobs.engines.spark_tasks import run_tasks
 from jobs.errors import ConfigError
@@ -153,11 +153,13 @@ class SparkEngine:
         with explaining(ref):
             frame = self._session.createDataFrame(rows)
             if self.exists(ref):
+                known = self.describe(ref).schema.names
+                if lacking := [field for field in rows.schema if field.name not in known]:
+                    tables.sql(add_columns_statement(identifier(ref), lacking))
                 tables.sql(upsert_statement(identifier(ref), frame, keys))
-            elif ref.in_catalog:
-                frame.write.format("delta").mode("error").saveAsTable(ref.name)
             else:
-                frame.write.format("delta").mode("error").save(to_path(ref))
+                writer = frame.write.format("delta").mode("error").options(**mapping_options(rows.schema.names))
+                writer.saveAsTable(ref.name) if ref.in_catalog else writer.save(to_path(ref))
             return int(tables.sql(f"DESCRIBE HISTORY {identifier(ref)} LIMIT 1")[0]["version"])
 
     def summarise(
@@ -170,16 +172,21 @@ class SparkEngine:
     ) -> pa.Table:
         """See `Engine`."""
         wanted = pa.schema([table.schema.field(name) for name in columns])
+        # pyspark looks columns up by their names as they are, where a dot or a backtick means something.
+        aliases = [f"c{number}" for number in range(len(columns))]
+        results = pa.schema([field.with_name(f"c{number}") for number, field in enumerate(schema)])
 
         def run_part(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-            tables = (pa.Table.from_batches([batch]).cast(wanted) for batch in batches)
-            yield summarise(batch for part in tables for batch in part.to_batches())
+            tables = (pa.Table.from_batches([b]).rename_columns(wanted.names).cast(wanted) for b in batches)
+            found = summarise(batch for part in tables for batch in part.to_batches())
+            yield pa.RecordBatch.from_arrays(found.columns, schema=results)
 
         ship_packages(self._session)
         with explaining(table.ref):
-            rows = self._tables.read(table, where).select(*map(to_column, columns))
-            found = rows.mapInArrow(run_part, from_arrow_schema(schema)).toArrow()
-        return found.cast(schema)
+            named = (to_column(name).alias(alias) for name, alias in zip(columns, aliases, strict=True))
+            rows = self._tables.read(table, where).select(*named)
+            found = rows.mapInArrow(run_part, from_arrow_schema(results)).toArrow()
+        return found.rename_columns(schema.names).cast(schema)
 
     def score(
         self, plan: ScorePlan, bundle: Bundle, options: ScoringOptions, lineage: Lineage, advance: Advance

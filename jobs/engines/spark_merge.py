@@ -11,6 +11,8 @@ import pyarrow as pa
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_type
 
+from jobs.delta.mapping import MAPPING_MODE, find_odd_names
+
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
@@ -64,10 +66,19 @@ def upsert_statement(target: str, rows: DataFrame, keys: Sequence[str]) -> str:
     """The statement that puts `rows`, which become a view of the session, in the place of those with the same keys."""
     rows.createOrReplaceTempView(_CHANGES)
     same = " AND ".join(f"t.{quote(key)} <=> s.{quote(key)}" for key in keys)
+    # Spelled out: Delta's `*` does not quote a backtick in a name.
+    names = [quote(name) for name in rows.columns]
+    update = ", ".join(f"t.{name} = s.{name}" for name in names)
     return (
-        f"MERGE INTO {target} t USING {_CHANGES} s ON {same} "
-        "WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
+        f"MERGE INTO {target} t USING {_CHANGES} s ON {same} "  # noqa: S608  names are quoted
+        f"WHEN MATCHED THEN UPDATE SET {update} "
+        f"WHEN NOT MATCHED THEN INSERT ({', '.join(names)}) VALUES ({', '.join(f's.{name}' for name in names)})"
     )
+
+
+def mapping_options(names: Sequence[str]) -> dict[str, str]:
+    """What a new table with these columns needs: some names take column mapping."""
+    return {MAPPING_MODE: "name"} if find_odd_names(names) else {}
 
 
 def quote(name: str) -> str:

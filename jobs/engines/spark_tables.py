@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow.types as pt
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_type
 
 from jobs.delta.changes import parse_lineage
 from jobs.delta.storage import TableRef
@@ -144,7 +145,9 @@ def to_path(ref: TableRef) -> str:
 def to_condition(where: Predicate, table: TableState) -> str:
     """A predicate in Spark's SQL."""
     floats = {field.name: str(field.type) for field in table.schema if pt.is_floating(field.type)}
-    return where.sql({name: dtype for name, dtype in floats.items() if name not in table.partition_columns})
+    guarded = {name: dtype for name, dtype in floats.items() if name not in table.partition_columns}
+    plain = [field for field in table.schema if field.name in where.columns and not pt.is_nested(field.type)]
+    return where.sql(guarded, {field.name: from_arrow_type(field.type).simpleString() for field in plain})
 
 
 def to_column(name: str) -> Column:

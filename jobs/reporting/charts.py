@@ -47,9 +47,9 @@ def draw_trend(nights: Sequence[Night], budget: float, chosen: frozenset[str]) -
             axes.locator_params(axis="y", nbins=4, integer=True)
             axes.margins(x=0.01)
             axes.grid(axis="x", visible=False)
-        if 0 < sum(night.name in chosen for night in shown) < len(shown):
+        if 0 < sum(night.name.text in chosen for night in shown) < len(shown):
             for position, night in enumerate(shown):
-                if night.name in chosen:
+                if night.name.text in chosen:
                     alerts.axvspan(position - 0.5, position + 0.5, color=GRID, alpha=0.6, linewidth=0, zorder=0)
         _label_nights(rows, shown, 4 if narrow else 10)
 
@@ -155,7 +155,7 @@ def _label_nights(axes: Axes, nights: Sequence[Night], ticks: int) -> None:
     positions = sorted({round(last * i / max(ticks - 1, 1)) for i in range(ticks)})
     labels, year = [], ""
     for position in positions:
-        name = nights[position].name
+        name = nights[position].name.text
         try:
             day = date.fromisoformat(name)
         except ValueError:

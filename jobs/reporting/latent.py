@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from jobs.conditions import equals, is_true
 from jobs.engines.base import Engine, TableState
-from jobs.predicate import Predicate, combine, equals, parse_where
+from jobs.predicate import Predicate, combine
 from jobs.reporting.counts import Counts
 from jobs.sampling import Sample
 
@@ -59,7 +60,7 @@ def read_map(
         return _to_matrix(engine.sample(target, ["latent_mu"], condition, sample))
 
     rows = read(of_model, model.rows)
-    alerts = read(combine(of_model, parse_where("is_anomaly")), round(model.total))
+    alerts = read(combine(of_model, is_true("is_anomaly")), round(model.total))
     if len(rows) < 2:
         return None
     return project(rows, alerts)

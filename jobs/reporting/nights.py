@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from jobs.engines.base import Engine, TableState
+from jobs.nights import NightName
 from jobs.reporting.scope import Scope
 from jobs.reporting.summaries import NIGHTS, merge_nights, summarise_nights
 
@@ -16,14 +17,14 @@ class Night:
     """One night.
 
     Attributes:
-        name: the value of the night column, as text.
+        name: of the value of the night column.
         rows: scored rows.
         alerts: rows below the alert budget when they were scored.
         first: alerts of which a column is the first reason, by column.
         shares: sum of a column's shares in the alerts, by column.
     """
 
-    name: str
+    name: NightName
     rows: int
     alerts: int
     first: dict[str, int] = field(default_factory=dict)
@@ -39,11 +40,11 @@ def read_nights(engine: Engine, target: TableState, scope: Scope, rows: bool = F
     # The night as a whole sorts before its columns.
     for row in merge_nights(found).to_pylist():
         if not row["column"]:
-            nights[row["night"]] = Night(row["night"], row["rows"], row["alerts"])
+            nights[row["night"]] = Night(NightName.of(row["night"]), row["rows"], row["alerts"])
         else:
             nights[row["night"]].first[row["column"]] = row["alerts"]
             nights[row["night"]].shares[row["column"]] = row["share"]
-    return [night for night in nights.values() if night.rows]
+    return sorted((night for night in nights.values() if night.rows), key=lambda night: night.name)
 
 
 def sum_blame(nights: Sequence[Night]) -> dict[str, tuple[int, float]]:

@@ -119,7 +119,7 @@ def _draw(found: Findings) -> dict[str, str]:
     pictures = {}
     if found.context:
         pictures["trend"] = charts.draw_trend(
-            found.context, found.budget, frozenset(night.name for night in found.nights)
+            found.context, found.budget, frozenset(night.name.text for night in found.nights)
         )
     if found.counts.rows:
         pictures["scores"] = charts.draw_scores(found.counts, found.budget)

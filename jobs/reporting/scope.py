@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime
 
+from jobs.conditions import equals
 from jobs.config import Config
-from jobs.engines.base import LogEntry, TableState
+from jobs.engines.base import Engine, LogEntry, TableState
 from jobs.errors import ConfigError
-from jobs.predicate import Predicate, combine, equals, parse_where, resolve_column
-
-WHEN = "scored_at"
+from jobs.nights import RUN, NightName, between, find_night_column, read_night
+from jobs.predicate import Predicate, parse_where
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Scope:
 
 def choose_scope(
     config: Config,
+    engine: Engine,
     target: TableState,
     runs: Sequence[LogEntry],
     where: str | None = None,
@@ -45,14 +46,15 @@ def choose_scope(
 
     Args:
         config: the job.
+        engine: to list the nights with, where they are text.
         target: the scored table.
         runs: its scoring runs, newest first.
         where: a condition on its columns.
-        since: first night, in ISO format.
-        until: last night, in ISO format.
+        since: first night: a date, or a value of the column that names the nights.
+        until: last night.
 
     Raises:
-        ConfigError: options that contradict each other, or no date.
+        ConfigError: options that contradict each other, or no night.
         DataError: a column that the table does not have.
     """
     night = find_night_column(config, target)
@@ -63,20 +65,16 @@ def choose_scope(
         asked.to_pyarrow(target.schema)
         return Scope(f"rows where {asked}", asked, asked, night)
     if since or until:
-        return _choose_range(night, _parse_date(since, "--since"), _parse_date(until, "--until"))
+        begin, end = (
+            _read_night(text, target, night, option) for text, option in ((since, "--since"), (until, "--until"))
+        )
+        return _choose_range(engine, target, night, begin, end)
     last = next((run for run in runs if (run.lineage or {}).get("rows")), None)
     lineage = (last.lineage or {}) if last else {}
     if last is None or _is_everything(lineage):
         return Scope(f"all rows of {target.ref.name}", None, None, night, last)
     moment = datetime.fromisoformat(str(lineage["scored_at"]))
-    return Scope(f"the run of {moment:%Y-%m-%d %H:%M} UTC", equals(WHEN, str(lineage["scored_at"])), None, night, last)
-
-
-def find_night_column(config: Config, target: TableState) -> str:
-    """The partition column that the config names, the table's own first one, or the time of the run."""
-    if config.source.partition:
-        return resolve_column(config.source.partition, target.schema.names, f"{target.ref.name} (source.partition)")
-    return target.partition_columns[0] if target.partition_columns else WHEN
+    return Scope(f"the run of {moment:%Y-%m-%d %H:%M} UTC", equals(RUN, moment), None, night, last)
 
 
 def _is_everything(lineage: dict[str, object] | object) -> bool:
@@ -84,21 +82,16 @@ def _is_everything(lineage: dict[str, object] | object) -> bool:
     return run.get("action") == "replace" and run.get("where") is None
 
 
-def _choose_range(night: str, since: date | None, until: date | None) -> Scope:
+def _choose_range(
+    engine: Engine, target: TableState, night: str, since: NightName | None, until: NightName | None
+) -> Scope:
     if since and until and until < since:
         raise ConfigError("--until on or after --since", f"--since {since} --until {until}", "swap them")
-    first = parse_where(f"`{night}` >= '{since}'") if since else None
-    # A column of moments has its last ones within the last day.
-    last = parse_where(f"`{night}` < '{until + timedelta(days=1)}'") if until else None
     parts = [f"from {since}" if since else "", f"up to {until}" if until else ""]
     title = f"the night of {since}" if since and since == until else f"nights {' '.join(p for p in parts if p)}"
-    return Scope(title, combine(first, last), None, night)
+    return Scope(title, between(engine, target, night, since, until), None, night)
 
 
-def _parse_date(text: str | None, option: str) -> date | None:
-    if text is None:
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise ConfigError(f"{option} YYYY-MM-DD", f"'{text}'", "for example 2013-06-01") from error
+def _read_night(text: str | None, target: TableState, night: str, option: str) -> NightName | None:
+    where = f"{option}, a value of {night}"
+    return None if text is None else read_night(text, target.schema.field(night).type, where)

@@ -10,10 +10,11 @@ from typing import Any
 import pyarrow as pa
 
 import vae_model as vm
+from jobs.conditions import compare_with
 from jobs.config import Config
 from jobs.engines.base import Engine, TableState
 from jobs.models import find_model
-from jobs.predicate import combine, parse_where
+from jobs.predicate import combine
 from jobs.reporting.counts import Counts
 from jobs.reporting.scope import Scope
 from jobs.reporting.summaries import name_nights, pick_top, to_batch
@@ -66,7 +67,7 @@ def read_strangest(
     verdicts = read_verdicts(config, engine, target)
     # Twice as many where some may be expected, and are not shown.
     enough = 2 * limit if verdicts else limit
-    least = parse_where(f"anomaly_score >= {counts.quantile_from_top(enough)!r}")
+    least = compare_with("anomaly_score", ">=", counts.quantile_from_top(enough))
     order = [("anomaly_score", "descending"), *((name, "ascending") for name in shown)]
     pick = partial(pick_top, schema, order, enough)
     found = engine.summarise(target, columns, combine(scope.rows, least), schema, pick)

@@ -182,8 +182,11 @@ def _to_seconds(values: pa.Array) -> pa.Array:
     if pt.is_date(dtype):
         return pc.multiply(values.cast(pa.date32()).cast(pa.int32()).cast(pa.int64()), 86_400)
     if pt.is_time(dtype):
-        return pc.divide(values.cast(pa.time64("us")).cast(pa.int64()).cast(pa.float64()), 1e6)
-    return pc.divide(values.cast(pa.timestamp("us", tz=dtype.tz)).cast(pa.int64()).cast(pa.float64()), 1e6)
+        microseconds = values.cast(pa.time64("us")).cast(pa.int64())
+    else:
+        microseconds = values.cast(pa.timestamp("us", tz=dtype.tz)).cast(pa.int64())
+    # Before 1684 and after 2255 there are more of them than a double counts exactly; for a range that is no matter.
+    return pc.divide(microseconds.cast(pa.float64(), safe=False), 1e6)
 
 
 def pick_top(

@@ -60,7 +60,7 @@ def judge(nights: Sequence[Night], context: Sequence[Night], budget: float, watc
     rows, alerts = sum(night.rows for night in nights), sum(night.alerts for night in nights)
     counted = f"{alerts:,} alerts in {rows:,} rows, {rows * budget:,.1f} expected at the budget of {budget:g}."
     over = [night for night in nights if is_over(night, budget)]
-    names = tuple(night.name for night in over)
+    names = tuple(night.name.text for night in over)
     current = [one for one in watched.incidents if one.status == "open" and one.last_seen >= nights[-1].name]
     if current:
         worst = max(current, key=lambda one: (one.rows, one.id))

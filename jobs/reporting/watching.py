@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import vae_model as vm
+from jobs.conditions import equals
 from jobs.config import Config
 from jobs.drift import Drift
 from jobs.engines.base import Engine, TableState
 from jobs.incident_table import list_known, search_incidents
 from jobs.incidents import Incident
 from jobs.monitor import Run, compare, read_sample
-from jobs.predicate import combine, equals
+from jobs.predicate import combine
 from jobs.reporting.counts import Counts
 from jobs.reporting.nights import Night
 from jobs.reporting.scope import Scope

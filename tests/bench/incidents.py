@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.incidents import Incident
+from jobs.nights import NightName
 from tests.bench.faults import FAULTS
 from tests.bench.nights import Break, Plant, ScoredYear, Values
 
@@ -88,12 +89,12 @@ def try_plant(year: ScoredYear, plant: Plant) -> Outcome:
     before, _ = year.untouched(*span)
     found, alerts = year.follow((plant,), *span)
     known = {incident.id for incident in before}
-    new = tuple(i for i in found if i.id not in known and i.last_seen >= plant.start)
+    new = tuple(i for i in found if i.id not in known and i.last_seen >= NightName.of(plant.start))
     passed = {"one"} if len(new) == 1 else set()
     last = year.names[first + plant.nights - 1]
     broken = len(year.rows_of(plant))
     for incident in new[:1]:
-        dates = (incident.first_seen, incident.last_seen) == (plant.start, last)
+        dates = (incident.first_seen.text, incident.last_seen.text) == (plant.start, last)
         passed |= {"column"} if incident.column in plant.what.columns else set()
         passed |= {"segment"} if set(incident.conditions) == set(plant.segment) else set()
         passed |= {"dates"} if dates else set()

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 import vae_model as vm
 from jobs.incidents import Incident, follow_incidents
+from jobs.nights import NightName
 from jobs.scene import build_scene, segment_columns
 
 Bools = npt.NDArray[np.bool_]
@@ -106,7 +107,7 @@ class ScoredYear:
         rows = flights.slice(start, stop - start).select([*segment_columns(self.bundle, flights.schema), NIGHT])
         nights = [table[NIGHT].cast(pa.string()).to_pylist() for table in (found, rows)]
         scene = build_scene(self.bundle, found, rows, (nights[0], nights[1]), BUDGET)
-        incidents = follow_incidents([], scene, known, WINDOW, CLOSE_AFTER, "bench")
+        incidents = follow_incidents([], scene, [NightName.of(name) for name in known], WINDOW, CLOSE_AFTER, "bench")
         return incidents, int(alerts[broken].sum())
 
     @cache  # noqa: B019  a bench has one year, and it lives as long

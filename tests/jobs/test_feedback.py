@@ -3,6 +3,7 @@ the alert budget."""
 
 from __future__ import annotations
 
+import shlex
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -195,7 +196,7 @@ def test_precision_and_the_budget_that_the_labels_suggest(loud: Job) -> None:
     assert p[9] <= last["suggested_budget"] * 1.05 and last["suggested_budget"] <= p[10] * 1.05
     pending = feedback(loud, "pending", "--limit", "3")
     assert pending.last["pending"] == len(keys) - 16
-    flags = pending.events[0]["flags"].split()
+    flags = shlex.split(pending.events[0]["flags"])
     assert feedback(loud, "add", *flags, "--verdict", "expected").code == 0
     assert feedback(loud, "pending").last["pending"] == len(keys) - 17
 

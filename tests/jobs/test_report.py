@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from jobs.nights import NightName
 from jobs.reporting.counts import BIN
 from jobs.reporting.latent import project
 from jobs.reporting.nights import Night
@@ -157,7 +158,7 @@ def test_some_nights(arguments: list[str], nights: list[str], alerting: Job) -> 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--since", "yesterday"], 2, "YYYY-MM-DD"),
+        (["--since", "yesterday"], 2, "a date such as"),
         (["--since", "2024-01-02", "--until", "2024-01-01"], 2, "--until"),
         (["--since", "2024-01-02", "--where", "shop = 'oslo'"], 2, "both"),
         (["--where", "shopp = 'oslo'"], 3, "shop"),
@@ -278,9 +279,10 @@ def test_the_limit_is_what_chance_seldom_exceeds(rows: int, budget: float) -> No
 
 
 def make_nights(*alerts: int) -> list[Night]:
+    days = (NightName.of(f"2024-01-{i + 1:02}") for i in range(len(alerts)))
     return [
-        Night(f"2024-01-{i + 1:02}", 1_000, count, {"price": count}, {"price": count * 0.7, "shop": count * 0.3})
-        for i, count in enumerate(alerts)
+        Night(day, 1_000, count, {"price": count}, {"price": count * 0.7, "shop": count * 0.3})
+        for day, count in zip(days, alerts, strict=True)
     ]
 
 
