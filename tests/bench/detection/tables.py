@@ -16,7 +16,8 @@ from rich.table import Table
 
 from tests.bench.detection.detectors import Sandtimer, build_detector
 from tests.bench.detection.measures import Result
-from vae_model.columns import ColumnOptions, plan_columns
+from vae_model.columns import plan_columns
+from vae_model.options import ColumnOptions
 from vae_model.planting import plant_faults
 
 ROWS_PER_FAULT = 150
