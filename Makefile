@@ -117,7 +117,7 @@ bench-monitor: setup ## False alarms of the monitor on 2013's weeks, and planted
 	$(BIN)/python -m tests.bench.monitor $(ARGS)
 
 bench-scoring: setup ## Compare what scoring costs with a plain copy and with others' ways (ARGS="--cases numbers")
-	@$(call install,'.[bench]')
+	@$(call install,--editable '.[bench]')
 	$(BIN)/python -m tests.bench.scoring $(ARGS)
 
 docs: setup ## Write docs/configuration.md anew from the config's models and conf/template.yaml

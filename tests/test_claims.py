@@ -15,7 +15,7 @@ from tests.bench.claims.findings import Finding, Sample
 
 SEEDS = range(2)
 ROBUST = (
-    *("gap, calm", "noise, related", "prior, related, beta 1"),
+    *("gap, calm", "noise, related", "noise, clusters, beta 1"),
     *("energy, beta 1", "energy, normal", "correlations"),
     *("compression", "hidden, related", "wrong, related", "detection, related"),
 )

@@ -8,7 +8,7 @@ import pytest
 
 import vae_model as vm
 from jobs.flights import load_flights
-from tests.bench.detection import area_under_roc
+from tests.bench.detection.measures import area_under_roc
 from tests.bench.faults import CATEGORIES, FAULTS, NUMBERS, break_rows
 
 TRAIN_ROWS, HELD_OUT_ROWS, BROKEN_ROWS = 50_000, 10_000, 500

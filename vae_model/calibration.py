@@ -28,7 +28,7 @@ KNOTS = 2_048
 MAX_EXCEEDANCES = 100
 MIN_EXCEEDANCES_TO_FIT = 50
 MAX_SHAPE = 1.0
-SCORE_KNOTS = 256
+SCORE_KNOTS = 32
 # Excesses that the prior 'ten times rarer for each unit' weighs as much as.
 PRIOR_EXCESSES = 10.0
 _LOG10_E = math.log10(math.e)
@@ -58,13 +58,16 @@ class Calibration:
 
     def log10_p(self, statistic: Doubles) -> Doubles:
         """log10 of the p-value of each statistic, at most 0."""
-        body = np.interp(statistic, self.knots, self.log10_share)
-        excess = np.maximum(statistic - self.threshold, 0.0)
+        log10_p = np.minimum(np.interp(statistic, self.knots, self.log10_share), 0.0)
+        rare = np.flatnonzero(statistic > self.threshold)
+        log10_p[rare] = self._log10_tail(statistic[rare] - self.threshold)
+        return log10_p
+
+    def _log10_tail(self, excess: Doubles) -> Doubles:
         near = np.minimum(excess, self.junction)
         slope = 1.0 / (self.scale + self.shape * self.junction)
         tail = self._log_survival(near) - (excess - near) * slope
-        log10_tail = math.log10(self.tail_share) + tail * _LOG10_E
-        log10_p = np.minimum(np.where(statistic > self.threshold, log10_tail, body), 0.0)
+        log10_p = np.minimum(math.log10(self.tail_share) + tail * _LOG10_E, 0.0)
         beyond = np.maximum(-log10_p - self.sober, 0.0)
         return np.asarray(log10_p + beyond - np.log1p(beyond))
 
@@ -104,7 +107,9 @@ def calibrate_score(statistic: Doubles, in_units: bool = True, caution: float = 
     prior, unit = (PRIOR_EXCESSES, 1.0 / math.log(10.0)) if in_units else (0.0, 0.0)
     scale = (float(excess.sum()) + prior * unit) / max(len(excess) + prior, 1.0)
     scale = max(scale, unit, 1e-6) * (1.0 + caution / math.sqrt(max(1, len(excess))))
-    knots, log10_share = _body(ordered, SCORE_KNOTS)
+    # Evenly on the scale of scores.
+    picked = n - np.geomspace(n, exceedances + 1, SCORE_KNOTS)
+    knots, log10_share = _body(ordered, picked)
     tail_share = (len(excess) + 0.5) / (n + 1)
     sober = math.log10(n + 1.0) + 1.0
     return Calibration(
@@ -126,17 +131,17 @@ def calibrate(statistic: Doubles) -> Calibration:
     if shape < 0:
         # Excess with survival 0.5 / (n * tail_share): beyond it no held-out row speaks for the fitted end of the tail.
         junction = scale / shape * ((0.5 / (n * tail_share)) ** -shape - 1.0)
-    knots, log10_share = _body(ordered, KNOTS)
+    knots, log10_share = _body(ordered, np.linspace(0, n - 1, KNOTS))
     return Calibration(
         knots, np.maximum(log10_share, math.log10(tail_share)), threshold, tail_share, shape, scale, junction
     )
 
 
-def _body(ordered: Doubles, count: int) -> tuple[Doubles, Doubles]:
-    """Knots of the empirical distribution of sorted values, and log10 of the share at least as large at each."""
+def _body(ordered: Doubles, places: Doubles) -> tuple[Doubles, Doubles]:
+    """Sorted values at some places, and log10 of the share at least as large at each."""
     n = len(ordered)
     share = (n - np.arange(n) + 0.5) / (n + 1)  # rows at least as large, with half a row of doubt
-    picked = np.unique(np.linspace(0, n - 1, count).round().astype(np.intp))
+    picked = np.unique(places.round().astype(np.intp))
     knots, first = np.unique(ordered[picked], return_index=True)
     return knots, np.log10(np.minimum(share[picked][first], 1.0))
 

@@ -49,13 +49,12 @@ class Counted:
             block: the rows.
             own: they are among the counted, each to be judged by the others.
         """
-        found = {"values": self._values(block, own)}
+        found = {"values": self._values(block, own).max(axis=0, initial=0.0)}
         if self.pairs:
-            found["pairs"] = self._pairs(block, own)
+            found["pairs"] = self._pairs(block, own).max(axis=0, initial=0.0)
         if self.ranges is not None:
-            x = block.x[list(self.ranged)]
-            found["ranges"] = self.ranges.apply(np.concatenate([x, -x]))
-        return {name: terms.max(axis=0, initial=0.0).astype(np.float64) for name, terms in found.items()}
+            found["ranges"] = self.ranges.largest(block.x[list(self.ranged)])
+        return {name: largest.astype(np.float64) for name, largest in found.items()}
 
     def _values(self, block: Encoded, own: bool) -> Floats:
         layout = self.encoder.layout
@@ -63,7 +62,9 @@ class Counted:
         for row, k in enumerate(layout.counted):
             counts = self.encoder.counts[k]
             if counts is not None:
-                terms[row] = (counts.own_surprise if own else counts.surprise)[block.values[row]]
+                surprise = counts.own_surprise if own else counts.surprise
+                # All codes are in range: "clip" is the mode that needs no buffer.
+                surprise.take(block.values[row], out=terms[row], mode="clip")
         columns, of_absence = self._absences
         absent = block.absent[columns]
         if absent.any():
@@ -78,7 +79,7 @@ class Counted:
         for row, pair in enumerate(self.pairs):
             cells = block.values[pair.condition] * np.int32(pair.shape[1])
             cells += block.values[pair.target]
-            terms[row] = (pair.own_surprise if own else pair.surprise)[cells]
+            (pair.own_surprise if own else pair.surprise).take(cells, out=terms[row], mode="clip")
         return terms
 
     @cached_property

@@ -120,6 +120,8 @@ def _null(cells: Cells) -> pa.Array:
 
 def _another_row(cells: Cells) -> pa.Array:
     known = np.flatnonzero(cells.table[cells.column].is_valid().to_numpy())
+    if not len(known):
+        raise LookupError(cells.column)
     return cells.take(cells.column, cells.rng.choice(known, len(cells.rows)))
 
 

@@ -1,7 +1,7 @@
 """How rare a term is among held-out rows, on one scale for all terms: t = -log10 of the share of rows with a term at
 least as large. Evaluated on every row, so cheap where a term is ordinary and exact where it is not.
 
-Below the 95 % quantile t is a line through the median; between the knots beyond it, linear; beyond the last knot it
+Below the 98 % quantile t is a line through the median; between the knots beyond it, linear; beyond the last knot it
 follows a generalised Pareto tail (Pickands 1975) whose shape and scale are the estimate of Zhang & Stephens 2009, 'A
 new and efficient estimation method for the generalized Pareto distribution', section 3. Negative shapes, which would
 end the tail, become exponential.
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from vae_model.scales import Doubles, Floats
 
-SHARES = (0.05, 0.02, 0.01, 0.005)
+SHARES = (0.02, 0.01, 0.005)
 MAX_EXCEEDANCES = 150
 MIN_EXCEEDANCES = 10
 MAX_SHAPE = 0.5
@@ -43,13 +43,25 @@ class Tails:
 
     def apply(self, terms: Floats) -> Floats:
         """T of each term, [T, n] -> [T, n]; overwrites the terms."""
-        first = self.knots[:, :1]
-        rare, columns = np.nonzero(terms > first)
-        values = terms[rare, columns]
+        # One axis: numpy finds the places in it three times as fast.
+        rare = divmod(np.flatnonzero(terms > self.knots[:, :1]), terms.shape[1])
+        values = terms[rare]
         terms *= self.rate
         terms += self.offset
-        terms[rare, columns] = self._evaluate(rare, values)
+        terms[rare] = self._evaluate(rare[0], values)
         return terms
+
+    def largest(self, x: Floats) -> Floats:
+        """The largest t of each row among the terms x and -x, [T / 2, n] -> [n]; 0 where no term is beyond its first
+        knot: cheaper than all of them."""
+        half, n = x.shape
+        largest = np.zeros(n, np.float32)
+        first = self.knots[:, :1]
+        for beyond, term, sign in ((x > first[:half], 0, 1), (x < -first[half:], half, -1)):
+            rare = np.flatnonzero(beyond)
+            values = x.reshape(-1)[rare] * np.float32(sign)
+            np.maximum.at(largest, rare % n, self._evaluate(rare // n + term, values))
+        return largest
 
     def _evaluate(self, term: npt.NDArray[np.intp], values: Floats) -> Floats:
         """T of single values beyond the first knot of their terms."""

@@ -59,3 +59,20 @@ def test_it_survives_being_stored() -> None:
     again = Tails.from_tensors(tails.to_tensors("x"), "x")
     rows = np.linspace(-3, 9, 40, dtype=np.float32).reshape(2, 20)
     assert np.array_equal(tails.apply(rows.copy()), again.apply(rows.copy()))
+
+
+def test_terms_may_lie_anywhere_in_memory() -> None:
+    terms = np.random.default_rng(0).exponential(size=(500, 3)).astype(np.float32)
+    tails = fit_tails(np.ascontiguousarray(terms.T))
+    expected = tails.apply(np.ascontiguousarray(terms.T))
+    np.testing.assert_array_equal(tails.apply(terms.copy().T), expected)
+
+
+def test_largest_looks_beyond_the_first_knots_alone_up_and_down() -> None:
+    x = np.random.default_rng(0).normal(size=(3, 2_000)).astype(np.float32)
+    tails = fit_tails(np.concatenate([x, -x]))
+    odd = np.array([[0.1, 9.0, 0.0], [0.0, 0.0, -9.0], [0.0, 0.0, 0.0]], np.float32)
+    every = tails.apply(np.concatenate([odd, -odd])).max(axis=0)
+    np.testing.assert_array_equal(tails.largest(odd)[1:], every[1:])
+    assert tails.largest(odd)[0] == 0.0
+    assert (every[1:] > 3.0).all()

@@ -1,0 +1,1 @@
+"""Sandtimer beside other detectors, on tables with known faults: `python -m tests.bench.detection`."""
