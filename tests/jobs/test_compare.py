@@ -66,11 +66,14 @@ def test_the_gate_refuses_and_the_champion_stays(job: Job, challengers: dict[str
     assert job.run("compare", "--challenger", str(challengers["wrong"]), *sets).code == 0
 
 
-def test_a_model_is_its_own_equal(job: Job) -> None:
-    outcome = job.run("compare", "--challenger", str(job.bundle))
-    assert outcome.code == 0, outcome.stderr
-    assert (outcome.last["overlap"], outcome.last["flips"]) == (1.0, 0)
-    assert outcome.last["correlation"] == pytest.approx(1.0)
+def test_a_model_compared_with_itself_is_nothing_to_do(job: Job) -> None:
+    before = all_files(job.bundle)
+    for arguments in ([], ["--promote"]):
+        outcome = job.run("compare", "--challenger", str(job.bundle), *arguments)
+        assert outcome.code == 0, outcome.stderr
+        assert "nothing to do" in outcome.last["message"] and "the champion itself" in outcome.last["message"]
+        assert outcome.last["promoted"] is False
+    assert all_files(job.bundle) == before
 
 
 def test_known_anomalies_must_stay_found(job: Job, challengers: dict[str, Path]) -> None:
@@ -93,14 +96,15 @@ def test_known_anomalies_must_stay_found(job: Job, challengers: dict[str, Path])
     ("arguments", "code"),
     [
         (["--challenger", "nowhere"], 3),
-        (["--challenger", "{bundle}", "--where", "day = '1999-01-01'"], 3),
-        (["--challenger", "{bundle}", "--where", "dya = 1"], 3),
+        (["--challenger", "{twin}", "--where", "day = '1999-01-01'"], 3),
+        (["--challenger", "{twin}", "--where", "dya = 1"], 3),
         (["--challenger", "{bundle}", "--set", "compare.min_overlp=1"], 2),
         ([], 2),
     ],
 )
-def test_what_cannot_be_compared(arguments: list[str], code: int, job: Job) -> None:
-    outcome = job.run("compare", *(text.format(bundle=job.bundle) for text in arguments))
+def test_what_cannot_be_compared(arguments: list[str], code: int, job: Job, challengers: dict[str, Path]) -> None:
+    paths = {"bundle": job.bundle, "twin": challengers["twin"]}
+    outcome = job.run("compare", *(text.format(**paths) for text in arguments))
     assert outcome.code == code, outcome.stderr
 
 

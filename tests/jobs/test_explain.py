@@ -79,7 +79,7 @@ def test_history_lists_the_runs(any_job: Job) -> None:
     outcome = any_job.run("history")
     assert outcome.code == 0, outcome.stderr
     runs = [event for event in outcome.events if event["event"] == "run"]
-    assert [run["where"] for run in runs] == ["`day` = '2024-01-02'", None]
+    assert [run["where"] for run in runs] == ["day = '2024-01-02'", None]
     assert [run["rows"] for run in runs] == [200, 600]
     assert len({run["run"] for run in runs}) == 2
     assert len([e for e in any_job.run("history", "--limit", "1").events if e["event"] == "run"]) == 1
