@@ -29,11 +29,15 @@ def test_scoring_your_own_table(clone: Path, outputs: list[tuple[Block, str]], r
     assert len(outputs) >= 8
     scored = DeltaTable(clone / "data" / "orders_scored").to_pyarrow_table()
     assert sorted(scored["order_id"].to_pylist()) == list(range(5_000))
-    # The broken row is among the strangest hundredth, and the reason is the pair that does not belong together.
-    ranking = scored.sort_by([("anomaly_score", "descending")])["order_id"].to_pylist()
-    assert ranking.index(42) < 50
+    # The broken row is the strangest, an alert, and the reasons are the pair that does not belong together.
+    ranking = scored.sort_by([("anomaly_score", "descending")]).to_pylist()
+    assert ranking[0]["order_id"] == 42 and ranking[0]["is_anomaly"]
+    assert {reason["column"] for reason in ranking[0]["top_columns"]} == {"shop", "currency"}
+    assert sum(row["is_anomaly"] for row in ranking) <= 10
     explanation = next(output for block, output in outputs if "explain --" in block.code)
     assert re.search(r"shop|currency", explanation)
+    trained = next(output for block, output in outputs if "train " in block.code)
+    assert "of the planted faults are alerts" in trained and "never seen" in trained
     made = {path.name for path in clone.iterdir()} - {path.name for path in root.iterdir()}
     assert made <= {"__pycache__"}, "everything that a command makes lies under data/"
 
