@@ -25,7 +25,7 @@ endef
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check format test dist test-cluster test-connect test-s3 test-catalog test-airflow test-sql test-mlflow \
-  test-report test-nights browser bench bench-claims bench-detection bench-monitor bench-scoring docs constraints clean
+  test-report test-nights test-fuzz browser bench bench-claims bench-detection bench-monitor bench-scoring docs constraints clean
 
 help: ## List these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ test-catalog: setup ## Tables by name in a Hive metastore
 
 test-nights: setup ## Sixty nights of real flights on each engine, with kills and races (ARGS="--engine local")
 	$(BIN)/python -m tests.nights $(ARGS)
+
+test-fuzz: setup ## 500 generated runs of the command line, odd tables, names and conditions (ARGS="--runs 50 --first 500")
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 test-report: setup browser ## The report in a browser without a network: sorting, filtering, phones, print
 	$(PLATFORM) tests/platforms/test_report_browser.py $(ARGS)

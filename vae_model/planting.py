@@ -106,7 +106,8 @@ def _number(function: Callable[[Doubles], Doubles]) -> Change:
     """Every wrong number is a function of the right one; NULL stays NULL."""
 
     def change(cells: Cells) -> pa.Array:
-        wrong = function(np.asarray(cells.values.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64))
+        with np.errstate(over="ignore"):  # a thousand times the largest number is infinite
+            wrong = function(np.asarray(cells.values.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64))
         if pa.types.is_integer(cells.dtype):
             wrong = np.round(wrong)
         return pa.array(wrong, from_pandas=True).cast(cells.dtype)

@@ -89,7 +89,7 @@ def choose_shape(layout: Layout, options: ModelOptions) -> Shape:
 
 
 def choose_recipe(rows: int, model: ModelOptions, train: TrainOptions) -> Recipe:
-    """7 passes, or as many steps as a short table needs; short tables may be full of anomalies."""
+    """7 passes, but as many steps as a short table needs, and no more than a long one."""
     small = rows < SMALL_ROWS
     batch_rows = (256 if small else 512) if train.batch_rows == "auto" else train.batch_rows
     share = (0.25 if small else 0.2) if train.holdout == "auto" else train.holdout

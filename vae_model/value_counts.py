@@ -28,6 +28,8 @@ MAX_NUMBERS = 4_096
 # Share of a number's values that may occur once: beyond, the column is a quantity, and a new value no event.
 MAX_SINGLE_SHARE = 0.02
 MAX_RANGE = 65_536
+# A lattice so full has holes by chance (the fifth of a month, when no row of that day was trained on).
+MIN_FULL_LEVELS, MIN_FULL_SHARE = 10, 0.9
 _FACTORS = (1.0, 2.0, 4.0, 10.0, 20.0, 100.0, 1_000.0, 10_000.0)
 
 
@@ -110,7 +112,10 @@ class ValueCounts:
 
 
 class _NumberLookup:
-    """Levels by value: a table where they lie on a lattice (whole numbers, cents), else by bisection."""
+    """Levels by value: a table where they lie on a lattice (whole numbers, cents), else by bisection.
+
+    A hole of a lattice that is nearly full has the code of the level before it: it is no news.
+    """
 
     def __init__(self, levels: Doubles) -> None:
         self.levels, self.factor, self.low, self.table = levels, 0.0, 0.0, np.zeros(0, np.int32)
@@ -123,6 +128,9 @@ class _NumberLookup:
                 self.table[(scaled - self.low).astype(np.intp)] = np.arange(len(levels), dtype=np.int32)
                 break
         self._padded = np.append(levels, np.nan)
+        full = len(levels) >= MIN_FULL_LEVELS and len(levels) >= MIN_FULL_SHARE * len(self.table)
+        holes = np.flatnonzero(self.table == len(levels)) if full else np.zeros(0, np.intp)
+        self.holes: Doubles = (holes + self.low) / (self.factor or 1.0)
 
     def find(self, x: Doubles, out: Codes) -> None:
         if not len(self.levels):
@@ -137,6 +145,10 @@ class _NumberLookup:
         else:
             codes = np.searchsorted(self.levels, x).astype(np.int32)
         out[:] = np.where(self._padded[codes] == x, codes, len(self.levels))
+        if len(self.holes):
+            rows = np.flatnonzero(out == len(self.levels))
+            rows = rows[np.isin(x[rows], self.holes)]
+            out[rows] = np.searchsorted(self.levels, x[rows]) - 1
 
 
 def never_seen(rows: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -84,6 +85,7 @@ def _describe(name: str, counts: Counts, then: tuple[object, float] | None, dtyp
     unseen = counts.of("unseen", name).rows if is_category else None
     outside = counts.of("outside", name).rows if isinstance(encoder, NumberEncoder) else None
     infinite = counts.of("infinite", name).rows
+    mean = found.total / found.rows if found.rows else math.nan
     return ColumnQuality(
         name=name,
         kind=str(getattr(encoder, "kind", "")),
@@ -91,7 +93,7 @@ def _describe(name: str, counts: Counts, then: tuple[object, float] | None, dtyp
         null_share_then=share_then,
         low=_in_words(found.low, dtype),
         high=_in_words(found.high, dtype),
-        mean=_in_words(found.total / found.rows, dtype) if found.rows and isinstance(encoder, NumberEncoder) else "",
+        mean=_in_words(mean, dtype) if math.isfinite(mean) and isinstance(encoder, NumberEncoder) else "",
         low_then=low_then,
         high_then=high_then,
         unseen=unseen,

@@ -161,7 +161,8 @@ def _count_column(name: str, encoder: Encoder | None, values: pa.Array) -> list[
     lines.append(("nan", name, "", nans, None, None, 0.0))
     lines.append(("infinite", name, "", infinite, None, None, 0.0))
     if x.size:
-        lines.append(("range", name, "", x.size, float(x.min()), float(x.max()), float(x.sum())))
+        with np.errstate(over="ignore"):  # a few of the largest numbers have an infinite sum
+            lines.append(("range", name, "", x.size, float(x.min()), float(x.max()), float(x.sum())))
     if isinstance(encoder, NumberEncoder):
         outside = int(((x < encoder.low) | (x > encoder.high)).sum())
         lines.append(("outside", name, "", outside, None, None, 0.0))

@@ -30,6 +30,8 @@ def main() -> None:
         except AssertionError as error:
             failed += 1
             print(error, flush=True)
+        else:
+            print(f"run {seed} on {engine}", file=sys.stderr, flush=True)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         if failed >= options.failures:

@@ -34,6 +34,13 @@ def test_levels_are_found_exactly_whatever_they_are(levels: list[float]) -> None
     assert codes_of(counts, [*near, math.inf, -math.inf, math.nan]) == [3, 3, 3, 3, 3, 4]
 
 
+def test_a_hole_of_a_full_lattice_is_as_its_neighbour() -> None:
+    days = [float(day) for day in range(1, 31) if day != 5]
+    assert codes_of(count(days * 100), [4, 5, 6, 31, 0, 4.5]) == [3, 3, 4, 29, 29, 29]
+    few = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0]
+    assert codes_of(count(few * 100), [3]) == [10]
+
+
 def test_quantities_are_not_counted() -> None:
     assert count_numbers(np.random.default_rng(0).normal(size=1_000), np.zeros(1_000, np.bool_)) is None
     assert count_numbers(np.zeros(0), np.zeros(0, np.bool_)) is None
