@@ -130,7 +130,7 @@ class _NumberLookup:
         self._padded = np.append(levels, np.nan)
         full = len(levels) >= MIN_FULL_LEVELS and len(levels) >= MIN_FULL_SHARE * len(self.table)
         holes = np.flatnonzero(self.table == len(levels)) if full else np.zeros(0, np.intp)
-        self.holes: Doubles = (holes + self.low) / (self.factor or 1.0)
+        self.holes: Doubles = ((holes + self.low) / (self.factor or 1.0)).astype(np.float64)
 
     def find(self, x: Doubles, out: Codes) -> None:
         if not len(self.levels):
