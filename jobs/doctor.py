@@ -51,8 +51,8 @@ def _check_library(name: str) -> Check:
 
 def _check_deltalake() -> Check:
     version = installed_version("deltalake")
-    ok = version is not None and (1, 6) <= _line(version) < (2,)
-    return Check("deltalake", ok, version or "not installed", "" if ok else "run `pip install 'deltalake>=1.6,<2'`")
+    ok = version is not None and (1, 6, 4) <= _parts(version) < (2,)
+    return Check("deltalake", ok, version or "not installed", "" if ok else "run `pip install 'deltalake>=1.6.4,<2'`")
 
 
 def _check_torch(config: Config | None) -> Check:
@@ -157,9 +157,9 @@ def _describe_jars(spark: SparkConfig) -> str:
     return f"{', '.join(packages)}: {state}"
 
 
-def _line(version: str) -> tuple[int, ...]:
-    """Major and minor version."""
-    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+def _parts(version: str) -> tuple[int, ...]:
+    """Major, minor and patch number."""
+    return tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
 
 
 if __name__ == "__main__":

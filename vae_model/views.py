@@ -1,6 +1,7 @@
 """One currency: every view of a row becomes a share of ordinary rows, and the row's statistic combines them.
 
 - network: each column's term in the VAE and in the second view, on the scale of its own tail (`tails`); the largest.
+- whole: the sum of the same: rows of which nothing is wrong but everything odd.
 - values, pairs, ranges: what counting says (`counted`).
 - near: the distance to the nearest training row (`nearness`), where tables are small enough.
 
@@ -25,7 +26,7 @@ from vae_model.nearness import Prototypes
 from vae_model.scales import Doubles, Floats
 from vae_model.tails import Tails, fit_tails
 
-VIEWS = ("network", *COUNTED_VIEWS, "near")
+VIEWS = ("network", "whole", *COUNTED_VIEWS, "near")
 OF_COLUMNS = 4.0
 OF_VIEWS = 3.0
 
@@ -57,7 +58,10 @@ class Views:
 
     def measure(self, ranked: Floats, block: Encoded, own: bool = False) -> dict[str, Doubles]:
         """Each view's own number of each row, [n]; `own`: the rows are among the counted."""
-        raw = {"network": combine_columns(self.terms.apply(ranked)), **self.counted.measure(block, own)}
+        terms = self.terms.apply(ranked)
+        np.maximum(terms, 0.0, out=terms)
+        whole = add_columns(terms).astype(np.float64)
+        raw = {"network": combine_columns(terms), "whole": whole, **self.counted.measure(block, own)}
         if self.prototypes is not None:
             raw["near"] = self.prototypes.distances(block).astype(np.float64)
         return raw
@@ -88,13 +92,16 @@ class Views:
 
 
 def combine_columns(terms: Floats) -> Doubles:
-    """Power sum over columns, [T, n] -> [n]: close to the largest; overwrites the terms."""
-    np.maximum(terms, 0.0, out=terms)
+    """Power sum over columns of terms of at least 0, [T, n] -> [n]: close to the largest; overwrites them."""
     np.square(terms, out=terms)
     np.square(terms, out=terms)
+    return add_columns(terms).astype(np.float64) ** (1.0 / OF_COLUMNS)
+
+
+def add_columns(terms: Floats) -> Floats:
+    """Sum over columns, [T, n] -> [n], in the same order for any n."""
     # numpy adds row to row, but would sum a single column in pairs.
-    total = np.add.reduce(terms, axis=0) if terms.shape[1] > 1 else np.cumsum(terms, axis=0, dtype=np.float32)[-1]
-    return np.asarray(total, np.float64) ** (1.0 / OF_COLUMNS)
+    return np.add.reduce(terms, axis=0) if terms.shape[1] > 1 else np.cumsum(terms, axis=0, dtype=np.float32)[-1]
 
 
 def combine_views(calibrations: Mapping[str, Calibration], raw: Mapping[str, Doubles]) -> Doubles:
@@ -123,7 +130,7 @@ def fit_views(views: Views, ranked: Floats, held_out: Encoded) -> tuple[Views, D
     """
     judged = replace(views, terms=fit_tails(ranked))
     raw = judged.measure(ranked, held_out, own=True)
-    calibrations = {"network": calibrate_score(raw["network"]), **views.calibrations}
+    calibrations = {name: calibrate_score(raw[name]) for name in ("network", "whole")} | dict(views.calibrations)
     if "near" in raw:
         calibrations["near"] = calibrate_score(raw["near"], in_units=False)
     return replace(judged, calibrations=calibrations), combine_views(calibrations, raw)

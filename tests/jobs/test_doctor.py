@@ -96,7 +96,7 @@ def test_versions_that_do_not_fit(monkeypatch: pytest.MonkeyPatch, name: str, ve
 
 def test_an_extension_of_another_duckdb(monkeypatch: pytest.MonkeyPatch) -> None:
     versions = {"duckdb": "2.0.0", "duckdb-extension-delta": "1.5.5"}
-    monkeypatch.setattr(doctor, "installed_version", lambda name: versions.get(name, "1.6.0"))
+    monkeypatch.setattr(doctor, "installed_version", lambda name: versions.get(name, "1.6.4"))
     found = find(run_checks(None), "DuckDB's delta_scan")
     assert (found.ok, "duckdb==1.5.5" in found.remedy) == (False, True)
     versions["duckdb"] = "1.5.5"

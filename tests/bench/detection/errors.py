@@ -1,5 +1,5 @@
 """Public tables with wrong cells and their mask: a detector fits on the dirty table and ranks its rows, and Sandtimer
-its cells too. Beside it a rule: the rarer a value in its column, the odder."""
+its cells too. Beside it a rule: the rarer its values in their columns, the odder."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def run_errors(name: str, folders: Iterable[Path]) -> dict[str, Found]:
         table, wrong = load_table(folder)
         if name == RARITY:
             cells = rank_by_rarity(table)
-            found[folder.name] = judge(cells.max(axis=0), cells, wrong, table.column_names)
+            found[folder.name] = judge(cells.sum(axis=0), cells, wrong, table.column_names)
             continue
         detector = build_detector(name)
         detector.fit(table)
