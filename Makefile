@@ -56,8 +56,8 @@ format: setup ## Format the sources and apply the linter's safe fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: setup ## All tests, Spark's included (ARGS="-k spark" chooses)
-	$(BIN)/python -m pytest --ignore=tests/platforms $(ARGS)
+test: setup ## All tests in two processes, Spark's in one of them (ARGS="-k spark" chooses)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --ignore=tests/platforms $(ARGS)
 
 test-airflow: setup $(ORCHESTRATORS) ## The jobs of jobs/orchestrators on a real Airflow and a real Dagster
 	$(PLATFORM) tests/platforms/test_airflow.py tests/platforms/test_dagster.py $(ARGS)
