@@ -30,6 +30,7 @@ from vae_model.rules import Shape
 from vae_model.schema import append_score_fields
 from vae_model.self_test import SelfTest
 from vae_model.tensors import read_tensors, write_tensors
+from vae_model.text_model import TextModel
 from vae_model.value_counts import ValueCounts
 from vae_model.views import Views
 
@@ -38,7 +39,7 @@ FORMAT_VERSION = 2
 JSON_NAME, TENSORS_NAME = "bundle.json", "model.safetensors"
 _MAGIC = b"STBUNDLE"
 # Tensors that belong to other parts of a bundle than the network.
-_PARTS = ("calibration.", "views.", "values.", "prototypes.")
+_PARTS = ("calibration.", "views.", "values.", "prototypes.", "texts.")
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,9 @@ class Bundle:
         for k, counts in enumerate(self.encoder.counts):
             if counts is not None:
                 tensors |= counts.to_tensors(f"values.{k}")
+        for k, model in enumerate(self.encoder.texts):
+            if model is not None:
+                tensors |= model.to_tensors(f"texts.{k}")
         return write_tensors(tensors)
 
     def _content(self) -> dict[str, Any]:
@@ -116,6 +120,8 @@ class Bundle:
             added["self_test"] = self.self_test.to_json()
         if self.encoder.counts:
             added["counts"] = [counts and counts.to_json() for counts in self.encoder.counts]
+        if any(self.encoder.texts):
+            added["texts"] = [model and model.to_json() for model in self.encoder.texts]
         return {
             "format_version": FORMAT_VERSION if self.views is not None else 1,
             "rows": self.encoder.rows,
@@ -225,7 +231,10 @@ def _build(content: Mapping[str, Any], tensor_bytes: bytes) -> Bundle:
     counts = tuple(
         data and ValueCounts.load(data, tensors, f"values.{k}") for k, data in enumerate(content.get("counts", ()))
     )
-    encoder = TableEncoder.from_json(content["columns"], content["rows"], counts)
+    texts = tuple(
+        data and TextModel.load(data, tensors, f"texts.{k}") for k, data in enumerate(content.get("texts", ()))
+    )
+    encoder = TableEncoder.from_json(content["columns"], content["rows"], counts, texts)
     shape: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content["shape"].items()}
     return Bundle(
         encoder=encoder,

@@ -18,7 +18,7 @@ from vae_model.times import ClockEncoder
 if TYPE_CHECKING:
     from vae_model.options import ColumnOptions
 
-Kind = Literal["number", "boolean", "category", "time", "clock", "vector"]
+Kind = Literal["number", "boolean", "category", "time", "clock", "vector", "text"]
 MAX_VECTOR_LENGTH = 4096
 FREE_TEXT_SHARE = 0.5
 
@@ -36,7 +36,7 @@ _KINDS_OF_FAMILY: dict[str, tuple[Kind, ...]] = {
     "boolean": ("boolean", "category", "number"),
     "integer": ("number", "category", "boolean", "clock"),
     "floating": ("number", "clock"),
-    "string": ("category",),
+    "string": ("category", "text"),
     "date": ("time", "category"),
     "timestamp": ("time",),
     "time of day": ("time",),
@@ -76,7 +76,7 @@ def plan_columns(schema: pa.Schema, sample: pa.Table, options: ColumnOptions) ->
 
     Args:
         schema: of the extract.
-        sample: some of its rows; only used to tell free text, empty columns and vector lengths.
+        sample: some of its rows; only used to tell texts, empty columns and vector lengths.
         options: the user's overrides.
 
     Raises:
@@ -120,24 +120,25 @@ def _plan_column(field: pa.Field, values: pa.ChunkedArray, options: ColumnOption
         return Column(name, asked, family)
     if not allowed:
         return f"{name}: type {field.type} cannot be modelled"
-    reason = _reason_to_ignore(values, family, options.max_categories)
-    return f"{name}: {reason}" if reason else Column(name, _infer_kind(values, allowed), family)
+    reason = _reason_to_ignore(values, family)
+    return f"{name}: {reason}" if reason else Column(name, _infer_kind(values, allowed, options.max_categories), family)
 
 
-def _infer_kind(values: pa.ChunkedArray, allowed: tuple[Kind, ...]) -> Kind:
-    """The first kind that the type allows, unless the values say more: 59, 100, 159, 200 are clock times."""
+def _infer_kind(values: pa.ChunkedArray, allowed: tuple[Kind, ...], max_categories: int) -> Kind:
+    """The first kind that the type allows, unless the values say more: 59, 100, 159, 200 are clock times; strings that
+    hardly repeat are texts."""
+    if "text" in allowed:
+        distinct = pc.count_distinct(values, mode="only_valid").as_py()
+        is_text = distinct > max_categories and distinct > FREE_TEXT_SHARE * (len(values) - values.null_count)
+        return "text" if is_text else "category"
     is_clock = "clock" in allowed and ClockEncoder.recognises(to_array(values))
     return "clock" if is_clock else allowed[0]
 
 
-def _reason_to_ignore(values: pa.ChunkedArray, family: str, max_categories: int) -> str | None:
+def _reason_to_ignore(values: pa.ChunkedArray, family: str) -> str | None:
     known = len(values) - values.null_count
     if known == 0:
         return "no value in the sample, nothing to learn from"
-    if family == "string":
-        distinct = pc.count_distinct(values, mode="only_valid").as_py()
-        if distinct > max_categories and distinct > FREE_TEXT_SHARE * known:
-            return f"free text or an identifier ({distinct:,} different values in {known:,} rows)"
     if family == "list of numbers":
         longest = pc.max(pc.list_value_length(values)).as_py()
         if not longest or longest > MAX_VECTOR_LENGTH:

@@ -1,7 +1,7 @@
-"""What counting says of a row, without a network, in three views of which each has its own share of the alert budget:
+"""What counting says of a row, without a network, in two views:
 
-- values: each column's value alone: a level that was never seen or seldom, the first NULL, the first negative number;
-- pairs: each column's value given that of the one other column that tells most about it;
+- counts: of each column its value alone (a level never seen or seldom, the first NULL, the first negative number), its
+  value given that of the one other column that tells most about it, and the characters of texts;
 - ranges: numbers and moments at the ends of what training saw, or beyond, by the tails of their values.
 """
 
@@ -20,11 +20,11 @@ from vae_model.encoders import NumberEncoder
 from vae_model.encoding import Encoded, TableEncoder
 from vae_model.pair_counts import PairCounts, count_pairs
 from vae_model.scales import Doubles, Floats
-from vae_model.tails import Tails, fit_tails
+from vae_model.tails import Tails, combine_squares, fit_tails
 from vae_model.times import ClockEncoder, TimeEncoder
 from vae_model.value_counts import never_seen
 
-COUNTED_VIEWS = ("values", "pairs", "ranges")
+COUNTED_VIEWS = ("counts", "ranges")
 MAX_PAIRED = 128
 
 
@@ -43,28 +43,39 @@ class Counted:
     pairs: tuple[PairCounts, ...]
 
     def measure(self, block: Encoded, own: bool = False) -> dict[str, Doubles]:
-        """The largest t of each view that the table has, [n] each.
+        """Each view that the table has, the power sum of its columns' t, [n] each.
 
         Args:
             block: the rows.
             own: they are among the counted, each to be judged by the others.
         """
-        found = {"values": self._values(block, own).max(axis=0, initial=0.0)}
-        if self.pairs:
-            found["pairs"] = self._pairs(block, own).max(axis=0, initial=0.0)
+        found = {"counts": combine_squares(self._squares(block, own)).astype(np.float64)}
         if self.ranges is not None:
-            found["ranges"] = self.ranges.largest(block.x[list(self.ranged)])
-        return {name: largest.astype(np.float64) for name, largest in found.items()}
+            found["ranges"] = self.ranges.largest(block.x[list(self.ranged)]).astype(np.float64)
+        return found
 
-    def _values(self, block: Encoded, own: bool) -> Floats:
+    def _squares(self, block: Encoded, own: bool) -> Floats:
+        """[V + 2, n] sum of squares of t of what is said of each counted column: its value, its pair, its characters;
+        then absences and signs."""
+        layout = self.encoder.layout
+        terms = self._values(block)
+        np.square(terms, out=terms)
+        pair_t = np.empty(block.rows, np.float32)
+        for pair in self.pairs:
+            pair.measure(block.values, own, pair_t)
+            terms[pair.target] += pair_t * pair_t
+        for row, k in enumerate(layout.texts):
+            terms[layout.counted.index(k)] += block.texts[row] * block.texts[row]
+        return terms
+
+    def _values(self, block: Encoded) -> Floats:
         layout = self.encoder.layout
         terms = np.zeros((len(layout.counted) + 2, block.rows), np.float32)
         for row, k in enumerate(layout.counted):
             counts = self.encoder.counts[k]
             if counts is not None:
-                surprise = counts.own_surprise if own else counts.surprise
                 # All codes are in range: "clip" is the mode that needs no buffer.
-                surprise.take(block.values[row], out=terms[row], mode="clip")
+                counts.surprise.take(block.values[row], out=terms[row], mode="clip")
         columns, of_absence = self._absences
         absent = block.absent[columns]
         if absent.any():
@@ -72,14 +83,6 @@ class Counted:
         rows, zeros, of_sign = self._signs
         if len(rows):
             terms[-1] = ((block.x[rows] < zeros) * of_sign).max(axis=0)
-        return terms
-
-    def _pairs(self, block: Encoded, own: bool) -> Floats:
-        terms = np.empty((len(self.pairs), block.rows), np.float32)
-        for row, pair in enumerate(self.pairs):
-            cells = block.values[pair.condition] * np.int32(pair.shape[1])
-            cells += block.values[pair.target]
-            (pair.own_surprise if own else pair.surprise).take(cells, out=terms[row], mode="clip")
         return terms
 
     @cached_property

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from vae_model.arrays import fill_null, to_arrow, to_arrow_text, to_numpy
+from vae_model.forms import Grain, find_forms, form_in_words, to_bytes
 from vae_model.scales import Bools, Codes, Doubles, Floats, fit_rank_scale, fit_scale, soft_clip, to_doubles, unclip
 from vae_model.times import ClockEncoder, TimeEncoder
 
@@ -183,6 +184,27 @@ class CategoryEncoder:
         return [self.levels[c] if c < self.unseen else "another value" for c in codes]
 
 
+@dataclass(frozen=True)
+class TextEncoder(CategoryEncoder):
+    """Texts that hardly repeat: the levels are their forms, at the grain of `TextModel`."""
+
+    grain: Grain
+    kind: ClassVar[str] = "text"
+
+    def encode(self, values: pa.Array, out: Codes) -> Bools:
+        """Write the codes of forms, [n]; return [n] True where there is no value."""
+        text = to_text(values)
+        return super().encode(self.find_forms(text), out)
+
+    def find_forms(self, text: pa.Array) -> pa.Array:
+        """The form of each text; NULL stays NULL."""
+        forms = find_forms(*to_bytes(text), self.grain).cast(pa.string())
+        return pc.if_else(text.is_valid(), forms, pa.scalar(None, pa.string())) if text.null_count else forms
+
+    def decode(self, codes: npt.NDArray[np.int64]) -> list[str]:
+        return [form_in_words(self.levels[c], self.grain) if c < self.unseen else "another form" for c in codes]
+
+
 def to_text(values: pa.Array) -> pa.Array:
     """Category values as strings; NULL stays NULL."""
     if pt.is_dictionary(values.type):
@@ -190,9 +212,18 @@ def to_text(values: pa.Array) -> pa.Array:
     return values if pt.is_string(values.type) else values.cast(pa.string())
 
 
-Encoder = NumberEncoder | VectorEncoder | BooleanEncoder | CategoryEncoder | TimeEncoder | ClockEncoder
+Encoder = NumberEncoder | VectorEncoder | BooleanEncoder | CategoryEncoder | TextEncoder | TimeEncoder | ClockEncoder
 _CLASSES: dict[str, Any] = {
-    c.kind: c for c in (NumberEncoder, VectorEncoder, BooleanEncoder, CategoryEncoder, TimeEncoder, ClockEncoder)
+    c.kind: c
+    for c in (
+        NumberEncoder,
+        VectorEncoder,
+        BooleanEncoder,
+        CategoryEncoder,
+        TextEncoder,
+        TimeEncoder,
+        ClockEncoder,
+    )
 }
 
 

@@ -15,21 +15,26 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vae_model.arrays import to_arrow, to_arrow_text
 from vae_model.columns import Column
 from vae_model.encoders import (
     BooleanEncoder,
     CategoryEncoder,
     Encoder,
     NumberEncoder,
+    TextEncoder,
     VectorEncoder,
     encoder_from_json,
     encoder_to_json,
     to_text,
 )
 from vae_model.scales import Bools, Codes, Floats, to_array
+from vae_model.text_model import TextModel, fit_text
 from vae_model.times import ClockEncoder, TimeEncoder
 from vae_model.value_counts import ValueCounts, count_numbers, count_texts, number_values
 
+# Forms of a text column that the network tells apart.
+MAX_FORM_LEVELS = 64
 Rows: TypeAlias = slice | npt.NDArray[np.intp]
 
 
@@ -44,6 +49,7 @@ class Layout:
         levels: [C] number of outcomes of each category: kept levels + 1 for 'unseen'.
         nullable: [N] columns that had absent values in training: their absence is modelled.
         counted: [V] columns whose values were counted one by one.
+        texts: [T] columns whose characters are judged.
     """
 
     columns: int
@@ -53,6 +59,7 @@ class Layout:
     levels: tuple[int, ...]
     nullable: tuple[int, ...]
     counted: tuple[int, ...] = ()
+    texts: tuple[int, ...] = ()
 
     @cached_property
     def starts(self) -> npt.NDArray[np.intp]:
@@ -88,38 +95,41 @@ def choose_rows(numbers: Sequence[int] | npt.NDArray[np.intp]) -> Rows:
 
 @dataclass
 class Encoded:
-    """Network inputs of n rows: x [P + B, n] float32, codes [C, n] int32, absent [K, n] bool; and `values` [V, n]
-    int32, the codes of the counted columns, which no network reads."""
+    """Network inputs of n rows: x [P + B, n] float32, codes [C, n] int32, absent [K, n] bool; and what no network
+    reads: `values` [V, n] int32, the codes of the counted columns, and `texts` [T, n] float32, how unusual texts are by
+    their characters."""
 
     x: Floats
     codes: Codes
     absent: Bools
     values: Codes = field(default_factory=lambda: np.zeros((0, 0), np.int32))
+    texts: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
     @property
     def rows(self) -> int:
         return int(self.absent.shape[1])
 
     def take(self, rows: slice) -> Encoded:
-        return Encoded(self.x[:, rows], self.codes[:, rows], self.absent[:, rows], self.values[:, rows])
+        return Encoded(*(part[:, rows] for part in (self.x, self.codes, self.absent, self.values, self.texts)))
 
 
 def concat_encoded(parts: Sequence[Encoded]) -> Encoded:
     """Rows of all parts, in order; at least one part."""
-    names = ("x", "codes", "absent", "values")
+    names = ("x", "codes", "absent", "values", "texts")
     return Encoded(*(np.concatenate([getattr(part, name) for part in parts], axis=1) for name in names))
 
 
 @dataclass(frozen=True)
 class TableEncoder:
-    """Encoders of all feature columns with the share of absent values that training saw in each, and the counts of the
-    columns whose values repeat (none in bundles older than they are)."""
+    """Encoders of all feature columns with the share of absent values that training saw in each, the counts of the
+    columns whose values repeat, and the characters of string columns (none in bundles older than these)."""
 
     columns: tuple[Column, ...]
     encoders: tuple[Encoder, ...]
     absent_share: tuple[float, ...]
     rows: int
     counts: tuple[ValueCounts | None, ...] = ()
+    texts: tuple[TextModel | None, ...] = ()
     layout: Layout = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -136,6 +146,7 @@ class TableEncoder:
             levels=tuple(len(e.levels) + 1 for _, e in categories),
             nullable=tuple(k for k, share in enumerate(self.absent_share) if share > 0),
             counted=tuple(k for k, counts in enumerate(self.counts) if counts is not None),
+            texts=tuple(k for k, model in enumerate(self.texts) if model is not None),
         )
         object.__setattr__(self, "layout", layout)
 
@@ -143,8 +154,13 @@ class TableEncoder:
     def names(self) -> list[str]:
         return [column.name for column in self.columns]
 
-    def encode(self, batch: pa.RecordBatch) -> Encoded:
-        """Encode the feature columns of a batch, found by name; every row comes out, whatever it holds."""
+    def encode(self, batch: pa.RecordBatch, own: bool = False) -> Encoded:
+        """Encode the feature columns of a batch, found by name; every row comes out, whatever it holds.
+
+        Args:
+            batch: rows.
+            own: they are among those that the encoder was fitted to, each to be judged by the others.
+        """
         n, layout = batch.num_rows, self.layout
         x = np.zeros((layout.inputs, n), dtype=np.float32)
         codes = np.zeros((len(layout.categories), n), dtype=np.int32)
@@ -161,7 +177,39 @@ class TableEncoder:
             else:
                 absent[k] = encoder.encode(values, x[row : row + encoder.parts])
                 row += encoder.parts
-        return Encoded(x, codes, absent, self._encode_values(batch, codes, absent))
+        values = self._encode_values(batch, codes, absent)
+        return Encoded(x, codes, absent, values, self._measure_texts(batch, values, absent, own))
+
+    def _measure_texts(self, batch: pa.RecordBatch, values: Codes, absent: Bools, own: bool) -> Floats:
+        """How unusual the characters of each text are, [T, n]: known levels were judged once for all."""
+        layout = self.layout
+        terms = np.zeros((len(layout.texts), batch.num_rows), np.float32)
+        for row, k in enumerate(layout.texts):
+            model, counts = self.texts[k], self.counts[k]
+            if model is None or counts is None:
+                continue
+            table = self._of_levels(k, own)
+            codes = values[layout.counted.index(k)]
+            terms[row] = table[codes]
+            unknown = np.flatnonzero(codes == len(counts.levels))
+            if len(unknown):
+                text = to_text(batch.column(self.columns[k].name)).take(to_arrow(unknown))
+                terms[row, unknown] = model.measure(text, own)
+            terms[row, absent[k]] = 0.0
+        return terms
+
+    def _of_levels(self, k: int, own: bool) -> Floats:
+        """How unusual the characters of each counted level of a column are, [L + 2]: 0 of none."""
+        found = self._known_texts.get((k, own))
+        model, counts = self.texts[k], self.counts[k]
+        if found is None and model is not None and counts is not None:
+            levels = model.measure(to_arrow_text([str(level) for level in counts.levels]), own)
+            found = self._known_texts[k, own] = np.concatenate([levels, np.zeros(2, np.float32)])
+        return found if found is not None else np.zeros(2, np.float32)
+
+    @cached_property
+    def _known_texts(self) -> dict[tuple[int, bool], Floats]:
+        return {}
 
     def _encode_values(self, batch: pa.RecordBatch, codes: Codes, absent: Bools) -> Codes:
         """Codes of the counted columns, [V, n]: a category's are the network's where both keep the same levels."""
@@ -173,7 +221,7 @@ class TableEncoder:
                 continue
             if not isinstance(encoder, CategoryEncoder):
                 counts.encode_numbers(number_values(column)[0], absent[k], values[row])
-            elif counts.levels == encoder.levels:
+            elif counts.levels == encoder.levels and not isinstance(encoder, TextEncoder):
                 values[row] = codes[layout.categories.index(k)]
             else:
                 counts.encode_texts(to_text(column), absent[k], values[row])
@@ -187,7 +235,11 @@ class TableEncoder:
 
     @classmethod
     def from_json(
-        cls, data: list[dict[str, Any]], rows: int, counts: tuple[ValueCounts | None, ...] = ()
+        cls,
+        data: list[dict[str, Any]],
+        rows: int,
+        counts: tuple[ValueCounts | None, ...] = (),
+        texts: tuple[TextModel | None, ...] = (),
     ) -> TableEncoder:
         outer = ("name", "family", "absent_share")
         return cls(
@@ -196,31 +248,38 @@ class TableEncoder:
             tuple(d["absent_share"] for d in data),
             rows,
             counts,
+            texts,
         )
 
 
 def fit_encoder(columns: Iterable[Column], table: pa.Table, max_categories: int, rows: int) -> TableEncoder:
     """Fit every column's statistics on a table (the extract of `rows` rows, or a sample of it when it is large)."""
     columns = tuple(columns)
-    encoders, shares, counts = [], [], []
+    encoders, shares, counts, texts = [], [], [], []
     for column in columns:
         values = to_array(table.column(column.name))
-        encoder = _fit_column(column, values, max_categories)
+        text = fit_text(to_text(values)) if column.family == "string" else None
+        texts.append(text)
+        encoder = _fit_column(column, values, max_categories, text)
         encoders.append(encoder)
         shares.append(_absent_share(encoder, values))
         counts.append(_count_values(encoder, values))
-    return TableEncoder(columns, tuple(encoders), tuple(shares), rows, tuple(counts))
+    return TableEncoder(columns, tuple(encoders), tuple(shares), rows, tuple(counts), tuple(texts))
 
 
 def _count_values(encoder: Encoder, values: pa.Array) -> ValueCounts | None:
     if isinstance(encoder, CategoryEncoder):
-        return count_texts(to_text(values))
+        return count_texts(to_text(values), singles=not isinstance(encoder, TextEncoder))
     if isinstance(encoder, NumberEncoder | ClockEncoder | BooleanEncoder):
         return count_numbers(*number_values(values))
     return None
 
 
-def _fit_column(column: Column, values: pa.Array, max_categories: int) -> Encoder:
+def _fit_column(column: Column, values: pa.Array, max_categories: int, text: TextModel | None) -> Encoder:
+    if column.kind == "text" and text is not None:
+        forms = text.forms
+        frequent = dict(zip(map(str, forms.levels), forms.counts.tolist(), strict=True))
+        return TextEncoder(CategoryEncoder.fit_counts(frequent, MAX_FORM_LEVELS).levels, text.grain)
     if column.kind == "category":
         counts = pc.value_counts(to_text(values).drop_null())
         levels = {c["values"]: c["counts"] for c in counts.to_pylist()}

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from vae_model.arrays import to_arrow, to_arrow_text
 from vae_model.bundle import Bundle
-from vae_model.encoders import CategoryEncoder
+from vae_model.encoders import CategoryEncoder, TextEncoder
 from vae_model.encoding import Encoded
 from vae_model.forward import Forward, mean_of_members, sum_columns
 from vae_model.likelihood import Outputs
@@ -175,7 +175,8 @@ def _to_shares(surprise: Floats) -> Floats:
 
 def take_rows(encoded: Encoded, rows: Indices) -> Encoded:
     """The rows with the given numbers."""
-    return Encoded(encoded.x[:, rows], encoded.codes[:, rows], encoded.absent[:, rows], encoded.values[:, rows])
+    parts = (encoded.x, encoded.codes, encoded.absent, encoded.values, encoded.texts)
+    return Encoded(*(part[:, rows] for part in parts))
 
 
 def take_outputs(outputs: Outputs, rows: Indices) -> Outputs:
@@ -221,6 +222,8 @@ def repair_column(bundle: Bundle, rows: Encoded, expected: Sequence[Outputs], k:
         parts = np.flatnonzero(np.asarray(layout.continuous) == k)
         rows.x[parts] = np.mean([o.mean[parts] for o in expected], axis=0)
     _repair_value(bundle, rows, k)
+    if k in layout.texts:
+        rows.texts[layout.texts.index(k)] = 0.0
     if k in layout.nullable:
         lost = np.flatnonzero(np.mean([o.nulls[layout.nullable.index(k)] for o in expected], axis=0) > 0)
         hidden = hide_columns(bundle, rows, lost, np.full(len(lost), k))
@@ -237,6 +240,9 @@ def _repair_value(bundle: Bundle, rows: Encoded, k: int) -> None:
         return
     counts, row = bundle.encoder.counts[k], layout.counted.index(k)
     if counts is None:
+        return
+    if isinstance(encoder, TextEncoder):
+        rows.values[row] = np.argmin(counts.surprise[:-1])
         return
     if isinstance(encoder, CategoryEncoder):
         place = {level: code for code, level in enumerate(counts.levels)}

@@ -144,7 +144,7 @@ def _split(rows: TrainingRows, encoder: TableEncoder, recipe: Recipe) -> tuple[R
     tested: list[pa.RecordBatch] = []
     share = min(1.0, TESTED_ROWS / recipe.holdout)
     for batch in rows.batches():
-        encoded = encoder.encode(batch)
+        encoded = encoder.encode(batch, own=True)
         mine = chosen[start : start + encoded.rows]
         start += encoded.rows
         held_out.append(take_rows(encoded, np.flatnonzero(mine)))
@@ -191,14 +191,15 @@ def _draw_latents(shape: Shape, recipe: Recipe) -> npt.NDArray[np.float32]:
 
 
 def _encode(encoder: TableEncoder, table: pa.Table) -> Encoded:
-    return concat_encoded([encoder.encode(batch) for batch in table.to_batches(BATCH_ROWS)])
+    return concat_encoded([encoder.encode(batch, own=True) for batch in table.to_batches(BATCH_ROWS)])
 
 
 def _take_prototypes(store: RowStore) -> Encoded:
     """Random training rows, in random order."""
     chosen = np.random.default_rng(store.rows).permutation(store.rows)[:MAX_PROTOTYPES]
     x, codes, absent = store.take(chosen)
-    return Encoded(x.T, codes.T, absent.T.astype(np.bool_), np.zeros((0, len(chosen)), np.int32))
+    none = np.zeros((0, len(chosen)), np.int32)
+    return Encoded(x.T, codes.T, absent.T.astype(np.bool_), none, none.astype(np.float32))
 
 
 def _calibrate(bundle: Bundle, views: Views, held_out: Encoded) -> Bundle:

@@ -196,7 +196,7 @@ class Forward:
 
 
 def _spread(block: Encoded) -> Encoded:
-    return Encoded(spread(block.x), spread(block.codes), spread(block.absent), block.values)
+    return Encoded(spread(block.x), spread(block.codes), spread(block.absent), block.values, block.texts)
 
 
 def mean_of_members(values: Floats) -> Floats:

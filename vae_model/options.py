@@ -15,7 +15,7 @@ KIND_ALIASES = {
 }
 
 KindName = Annotated[
-    Literal["number", "boolean", "category", "time", "clock", "vector", "ignored"],
+    Literal["number", "boolean", "category", "time", "clock", "vector", "text", "ignored"],
     BeforeValidator(lambda kind: KIND_ALIASES.get(kind, kind) if isinstance(kind, str) else kind),
 ]
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from vae_model.scales import Codes, Doubles, Floats
 
 WEIGHT = 2.0
+# A table of all pairs up to this size; beyond, pairs are looked up.
 MAX_CELLS = 262_144
 MAX_CANDIDATES = 64
 # Nats that the other column must tell about a held-out row's value.
@@ -43,29 +44,78 @@ class PairCounts:
     cells: npt.NDArray[np.int64]
     counts: Doubles
 
-    @cached_property
-    def table(self) -> Doubles:
-        table: Doubles = np.zeros(self.shape[0] * self.shape[1])
-        table[self.cells] = self.counts
-        return table.reshape(self.shape)
+    def measure(self, values: Codes, own: bool, out: Floats) -> None:
+        """Write -log10 of the share of training rows at least as unusual as each row's pair, [n].
+
+        Args:
+            values: [V, n] codes of the counted columns.
+            own: the rows are among the counted.
+            out: [n].
+        """
+        if self.shape[0] * self.shape[1] <= MAX_CELLS:
+            cells = values[self.condition] * np.int32(self.shape[1])
+            cells += values[self.target]
+            # All cells are in range: "clip" is the mode that needs no buffer.
+            (self._own_surprise if own else self._surprise).take(cells, out=out, mode="clip")
+            return
+        condition, target = values[self.condition], values[self.target]
+        out[:] = self._rank(self._likelihood(condition, target, float(own)))
+
+    def expect(self, condition: Codes) -> Codes:
+        """The most frequent target code with each condition code, [n]; the most frequent of all with a new one."""
+        return self._best[condition]
 
     @cached_property
-    def surprise(self) -> Floats:
-        """[condition x target codes] -log10 of the share of training rows at least as unusual as a new pair."""
-        return self._rank(_likelihood(self.table, 0.0))
+    def _best(self) -> Codes:
+        of_target = np.bincount(self.cells % self.shape[1], self.counts, self.shape[1])
+        best = np.full(self.shape[0], np.argmax(of_target), np.int32)
+        order = np.argsort(self.counts, kind="stable")
+        best[self.cells[order] // self.shape[1]] = self.cells[order] % self.shape[1]
+        return best
 
     @cached_property
-    def own_surprise(self) -> Floats:
-        """The same for training rows, each of them one of the counted."""
-        return self._rank(_likelihood(self.table, 1.0))
+    def _surprise(self) -> Floats:
+        return self._of_all_cells(0.0)
+
+    @cached_property
+    def _own_surprise(self) -> Floats:
+        return self._of_all_cells(1.0)
+
+    def _of_all_cells(self, own: float) -> Floats:
+        """[condition x target codes]."""
+        condition, target = divmod(np.arange(self.shape[0] * self.shape[1]), self.shape[1])
+        return self._rank(self._likelihood(condition, target, own))
+
+    def _likelihood(self, condition: npt.NDArray[Any], target: npt.NDArray[Any], own: float) -> Doubles:
+        """P(target | condition) of each pair, from the rows less `own` of the pair in question. A pair seen once is as
+        unlikely as one never seen: the one row may be the same."""
+        of_condition, of_target = self._margins
+        total = of_target.sum()
+        prior = (np.maximum(of_target - own, 0.0) + 0.5) / (total - own + 0.5 * len(of_target))
+        cells = condition.astype(np.int64) * self.shape[1] + target
+        place = np.searchsorted(self.cells, cells).clip(0, len(self.cells) - 1)
+        seen = np.where((self.cells[place] == cells) & (self.counts[place] > 1.0), self.counts[place], 0.0)
+        with_condition = np.maximum(of_condition - own, 0.0)[condition]
+        likelihood: Doubles = (np.maximum(seen - own, 0.0) + WEIGHT * prior[target]) / (with_condition + WEIGHT)
+        return likelihood
+
+    @cached_property
+    def _margins(self) -> tuple[Doubles, Doubles]:
+        condition, target = divmod(self.cells, self.shape[1])
+        return np.bincount(condition, self.counts, self.shape[0]), np.bincount(target, self.counts, self.shape[1])
+
+    @cached_property
+    def _ranked(self) -> tuple[Doubles, Doubles]:
+        """Likelihoods of the training rows' pairs, ascending, and the rows up to each."""
+        condition, target = divmod(self.cells, self.shape[1])
+        own = self._likelihood(condition, target, 1.0)
+        order = np.argsort(own, kind="stable")
+        return own[order], np.concatenate([[0.0], np.cumsum(self.counts[order])])
 
     def _rank(self, likelihood: Doubles) -> Floats:
-        own = _likelihood(self.table, 1.0).reshape(-1)[self.cells]
-        order = np.argsort(own, kind="stable")
-        rows = np.concatenate([[0.0], np.cumsum(self.counts[order])])
-        at_most = rows[np.searchsorted(own[order], likelihood.reshape(-1) * (1 + 1e-9), side="right")]
-        total = rows[-1]
-        return np.asarray(-np.log10(np.minimum((at_most + 1.0) / (total + 1.0), 1.0)), np.float32)
+        ordered, rows = self._ranked
+        at_most = rows[np.searchsorted(ordered, likelihood * (1 + 1e-9), side="right")]
+        return np.asarray(-np.log10(np.minimum((at_most + 1.0) / (rows[-1] + 1.0), 1.0)), np.float32)
 
     def to_tensors(self, prefix: str) -> dict[str, npt.NDArray[Any]]:
         return {f"{prefix}.cells": self.cells.astype(np.float64), f"{prefix}.counts": self.counts}
@@ -77,17 +127,6 @@ class PairCounts:
     def load(cls, data: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]], prefix: str) -> PairCounts:
         cells = tensors[f"{prefix}.cells"].astype(np.int64)
         return cls(data["target"], data["condition"], tuple(data["shape"]), cells, tensors[f"{prefix}.counts"])
-
-
-def _likelihood(table: Doubles, own: float) -> Doubles:
-    """[condition, target] P(target | condition), from the rows less `own` of the pair in question."""
-    of_target = table.sum(axis=0)
-    prior = np.maximum(of_target - own, 0.0) + 0.5
-    prior = prior / (of_target.sum() - own + 0.5 * len(of_target))
-    seen = np.maximum(table - own, 0.0)
-    with_condition = np.maximum(table.sum(axis=1, keepdims=True) - own, 0.0)
-    likelihood: Doubles = (seen + WEIGHT * prior) / (with_condition + WEIGHT)
-    return likelihood
 
 
 def count_pairs(codes: Codes, sizes: Sequence[int], targets: Sequence[int]) -> tuple[PairCounts, ...]:
@@ -103,11 +142,7 @@ def count_pairs(codes: Codes, sizes: Sequence[int], targets: Sequence[int]) -> t
     checked = np.arange(some.shape[1]) % 5 == 0
     pairs = []
     for target in targets:
-        gains = [
-            (_gain(some, checked, sizes, target, other), other)
-            for other in range(len(sizes))
-            if other != target and sizes[other] * sizes[target] <= MAX_CELLS
-        ]
+        gains = [(_gain(some, checked, sizes, target, other), other) for other in range(len(sizes)) if other != target]
         gain, condition = max(gains, default=(0.0, -1), key=lambda g: (g[0], -g[1]))
         if gain < MIN_GAIN:
             continue
@@ -119,13 +154,14 @@ def count_pairs(codes: Codes, sizes: Sequence[int], targets: Sequence[int]) -> t
 
 def _gain(codes: Codes, checked: npt.NDArray[np.bool_], sizes: Sequence[int], target: int, other: int) -> float:
     """Nats by which knowing the other column raises the likelihood of the target in rows that were not counted."""
-    shape = (sizes[other], sizes[target])
     fitted = ~checked
-    cells = codes[other, fitted].astype(np.int64) * shape[1] + codes[target, fitted]
-    table = np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
-    alone = table.sum(axis=0) + 0.5
+    alone = np.bincount(codes[target, fitted], minlength=sizes[target]) + 0.5
     alone /= alone.sum()
+    with_other = np.bincount(codes[other, fitted], minlength=sizes[other])
+    pairs = codes[other].astype(np.int64) * sizes[target] + codes[target]
+    cells, counts = np.unique(pairs[fitted], return_counts=True)
+    place = np.searchsorted(cells, pairs[checked]).clip(0, len(cells) - 1)
+    seen = np.where(cells[place] == pairs[checked], counts[place], 0)
     held = codes[target, checked]
-    seen = table[codes[other, checked], held]
-    given = (seen + WEIGHT * alone[held]) / (table.sum(axis=1)[codes[other, checked]] + WEIGHT)
+    given = (seen + WEIGHT * alone[held]) / (with_other[codes[other, checked]] + WEIGHT)
     return float(np.mean(np.log(given) - np.log(alone[held])))

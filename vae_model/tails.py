@@ -28,6 +28,9 @@ _MEDIAN = math.log10(2.0)
 _LN10 = math.log(10.0)
 
 
+OF_COLUMNS = 4.0
+
+
 @dataclass(frozen=True)
 class Tails:
     """Tails of T terms. `knots` [T, J] ascending, `heights` [T, J] t just beyond each knot, `slopes` [T, J] of t from
@@ -146,3 +149,21 @@ def estimate_pareto(excess: Doubles) -> tuple[float, float]:
     scale = -shape / best if abs(best) > 1e-300 else float(x.mean())
     shape = shape * n / (n + PRIOR_WEIGHT)
     return shape, max(scale, 0.0)
+
+
+def combine_columns(terms: Floats) -> Doubles:
+    """Power sum over columns of terms of at least 0, [T, n] -> [n]: close to the largest; overwrites them."""
+    np.square(terms, out=terms)
+    return combine_squares(terms)
+
+
+def combine_squares(terms: Floats) -> Doubles:
+    """The same of their squares."""
+    np.square(terms, out=terms)
+    return add_columns(terms).astype(np.float64) ** (1.0 / OF_COLUMNS)
+
+
+def add_columns(terms: Floats) -> Floats:
+    """Sum over columns, [T, n] -> [n], in the same order for any n."""
+    # numpy adds row to row, but would sum a single column in pairs.
+    return np.add.reduce(terms, axis=0) if terms.shape[1] > 1 else np.cumsum(terms, axis=0, dtype=np.float32)[-1]

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "U8": np.dtype("u1")}
 
 
 def write_tensors(tensors: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    """Serialise float arrays; equal input gives equal bytes."""
+    """Serialise arrays of floats and bytes; equal input gives equal bytes."""
     import safetensors.numpy
 
     return bytes(safetensors.numpy.save({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}))
@@ -29,7 +29,7 @@ def read_tensors(data: bytes) -> dict[str, npt.NDArray[Any]]:
     """Parse what `write_tensors` wrote, as read-only views on `data`.
 
     Raises:
-        ValueError: the bytes are no safetensors file, or one with gaps, overlaps or other dtypes than F32 and F64.
+        ValueError: the bytes are no safetensors file, or one with gaps, overlaps or other dtypes than F32, F64 and U8.
     """
     if len(data) < 8:
         raise ValueError(f"{len(data)} bytes are too few for a safetensors file")

@@ -3,8 +3,9 @@
 A column is counted where its values repeat: categories, booleans, and numbers of which few occur once. A value is as
 unusual as the share of training rows whose own value is at least as rare, each row judged by the others (leave one
 out): after Good 1953, 'The population frequencies of species', a level never seen has the share of levels seen once.
-Where no level was seen once, the world may be closed: with one more unknown level in it (Ewens 1972, a concentration
-of 1) the chance that every level has at least m rows falls as 1/m, so that 'never seen' becomes 1/(n + 1)/m.
+What is next in rarity counts too: where all levels were seen at least m times, the world may be closed (with one more
+unknown level in it, of a concentration of 1 after Ewens 1972, the chance of that falls as 1/m), and a level seen once
+among others seen m times is likelier a misspelling than the rarest of forty shops is.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ MAX_NUMBERS = 4_096
 # Share of a number's values that may occur once: beyond, the column is a quantity, and a new value no event.
 MAX_SINGLE_SHARE = 0.02
 MAX_RANGE = 65_536
+# So many times the rows that are at least as rare reach to the values that are next in rarity.
+NEXT = 4.0
+# Where such a share of rows is as rare, nothing is news however rare it is.
+COMMON = 0.05
 # A lattice so full has holes by chance (the fifth of a month, when no row of that day was trained on).
 MIN_FULL_LEVELS, MIN_FULL_SHARE = 10, 0.9
 _FACTORS = (1.0, 2.0, 4.0, 10.0, 20.0, 100.0, 1_000.0, 10_000.0)
@@ -42,12 +47,14 @@ class ValueCounts:
         counts: [L] rows of each level.
         absent: rows without a value.
         rows: rows counted, also those of levels that are not kept.
+        singles: levels that occur once and are not kept.
     """
 
     levels: Doubles | tuple[str, ...]
     counts: Doubles
     absent: int
     rows: int
+    singles: int = 0
 
     @property
     def size(self) -> int:
@@ -73,26 +80,20 @@ class ValueCounts:
 
     @cached_property
     def surprise(self) -> Floats:
-        """[L + 2] -log10 of the share of rows at least as rare as a new row of each code."""
-        return self._surprise(1.0)
-
-    @cached_property
-    def own_surprise(self) -> Floats:
-        """The same for the training rows themselves: each is one of the counted."""
-        return self._surprise(0.0)
-
-    def _surprise(self, added: float) -> Floats:
-        """Counts + added are the least counts of rows that are no rarer, once the row itself is counted."""
+        """[L + 2] -log10 of the share of rows at least as rare as one of each code. A level seen once is as unusual as
+        one never seen: the one row may be the same."""
         counts = np.concatenate([self.counts, [0.0, float(self.absent)]])
-        ordered = np.sort(counts)
-        rows = np.concatenate([[0.0], np.cumsum(ordered)])
-        at_least = rows[np.searchsorted(ordered, counts + added, side="right")]
+        ordered = np.sort(np.append(counts, np.ones(1 if self.singles else 0)))
+        mass = np.where((ordered == 1.0) & (self.singles > 0), 0.0, ordered)
+        mass[np.flatnonzero(ordered == 1.0)[:1]] += (self.counts == 1.0).sum() * (self.singles > 0) + self.singles
+        rows = np.concatenate([[0.0], np.cumsum(mass)])
+        at_least = rows[np.searchsorted(ordered, np.maximum(counts, 1.0), side="right")]
         share = (at_least + 1.0) / (self.rows + 1.0)
         surprise = -np.log10(np.minimum(share, 1.0))
-        least = float(self.counts.min()) if len(self.counts) else 1.0
-        closed = math.log10(max(1.0, least)) if len(self.counts) else 0.0
-        never = np.flatnonzero(counts == 0.0)
-        surprise[never] += closed
+        # How much more often the values are seen that are next in rarity.
+        place = np.searchsorted(rows[1:], NEXT * np.maximum(at_least, 1.0)).clip(0, len(ordered) - 1)
+        gap = np.maximum(np.log10(np.maximum(ordered[place], 1.0) / np.maximum(counts, 1.0)), 0.0)
+        surprise += gap * np.maximum(1.0 - share / COMMON, 0.0)
         if not self.absent:
             surprise[-1] = never_seen(self.rows)
         return surprise.astype(np.float32)
@@ -103,12 +104,12 @@ class ValueCounts:
 
     def to_json(self) -> dict[str, Any]:
         texts = {"levels": list(self.levels)} if isinstance(self.levels, tuple) else {}
-        return {"absent": self.absent, "rows": self.rows, **texts}
+        return {"absent": self.absent, "rows": self.rows, "singles": self.singles, **texts}
 
     @classmethod
     def load(cls, data: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]], prefix: str) -> ValueCounts:
         levels = tuple(data["levels"]) if "levels" in data else tensors[f"{prefix}.levels"]
-        return cls(levels, tensors[f"{prefix}.counts"], data["absent"], data["rows"])
+        return cls(levels, tensors[f"{prefix}.counts"], data["absent"], data["rows"], data.get("singles", 0))
 
 
 class _NumberLookup:
@@ -160,16 +161,17 @@ def never_seen(rows: int) -> float:
     return math.log10(rows + 1.0) + 0.5 * math.log10(math.pi * (rows + 1.0))
 
 
-def count_texts(text: pa.Array) -> ValueCounts:
-    """Counts of texts; the most frequent levels where there are too many."""
+def count_texts(text: pa.Array, singles: bool = True) -> ValueCounts:
+    """Counts of texts; the most frequent levels where there are too many. Without `singles` those that occur once are
+    kept as a number alone."""
     counted = pc.value_counts(text.drop_null())
     pairs = sorted(
         zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True),
         key=lambda p: (-p[1], p[0]),
     )[:MAX_LEVELS]
-    pairs.sort()
-    counts = np.array([count for _, count in pairs], np.float64)
-    return ValueCounts(tuple(level for level, _ in pairs), counts, text.null_count, len(text))
+    kept = sorted(pairs) if singles else sorted(p for p in pairs if p[1] > 1)
+    counts = np.array([count for _, count in kept], np.float64)
+    return ValueCounts(tuple(p[0] for p in kept), counts, text.null_count, len(text), len(pairs) - len(kept))
 
 
 def count_numbers(x: Doubles, absent: Bools) -> ValueCounts | None:
