@@ -9,6 +9,7 @@ BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PLATFORM  := $(BIN)/python -m pytest
 ORCHESTRATORS := $(VENV)/orchestrators/.installed
+FLOORS    := $(VENV)/floors/.installed
 EXTRAS    := .[train,spark,demo,mlflow,sql,dev]
 PIP       := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 
@@ -24,7 +25,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format test dist test-cluster test-connect test-s3 test-catalog test-airflow test-sql test-mlflow \
+.PHONY: help setup demo check format test test-floors dist test-cluster test-connect test-s3 test-catalog test-airflow test-sql test-mlflow \
   test-report test-nights test-fuzz browser bench bench-claims bench-detection bench-monitor bench-scoring docs constraints clean
 
 help: ## List these targets
@@ -58,6 +59,16 @@ format: setup ## Format the sources and apply the linter's safe fixes
 
 test: setup ## All tests in two processes, Spark's in one of them (ARGS="-k spark" chooses)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --ignore=tests/platforms $(ARGS)
+
+test-floors: setup $(FLOORS) ## What reads and writes Delta, at the oldest versions that pyproject.toml allows
+	$(dir $(FLOORS))bin/python -m pytest -W ignore::DeprecationWarning -W ignore::PendingDeprecationWarning -k "not spark" \
+	  tests/jobs/delta tests/jobs/test_increment.py tests/jobs/test_keys.py tests/jobs/test_modes.py tests/jobs/test_score.py $(ARGS)
+
+$(FLOORS): pyproject.toml | $(INSTALLED)
+	@$(PYTHON) -m venv $(@D)
+	@if command -v uv >/dev/null; then uv=uv; else uv=$(BIN)/uv; fi; \
+	  $$uv pip install --quiet --python $(@D)/bin/python --resolution lowest-direct --editable '.[train,spark,demo,dev]'
+	@touch $@
 
 test-airflow: setup $(ORCHESTRATORS) ## The jobs of jobs/orchestrators on a real Airflow and a real Dagster
 	$(PLATFORM) tests/platforms/test_airflow.py tests/platforms/test_dagster.py $(ARGS)

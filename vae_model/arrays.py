@@ -28,6 +28,14 @@ def to_arrow_text(words: Sequence[str]) -> pa.StringArray:
     return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
 
 
+def count_bytes(batch: pa.RecordBatch) -> int:
+    """Bytes of a batch's values; of all its buffers where pyarrow (before 24) cannot tell those of string views."""
+    try:
+        return int(batch.nbytes)
+    except (TypeError, pa.ArrowException):
+        return int(batch.get_total_buffer_size())
+
+
 def fill_null(values: pa.Array, number: float) -> pa.Array:
     """Numbers with `number` where they are NULL."""
     filler = np.array([number], values.type.to_pandas_dtype())

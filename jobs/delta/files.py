@@ -23,7 +23,7 @@ import pyarrow.types as pt
 
 from jobs.delta.statistics import choose_columns, summarise
 from jobs.delta.storage import create_folder
-from vae_model.arrays import to_arrow
+from vae_model.arrays import count_bytes, to_arrow
 
 FILE_BYTES: Final = 128 * 2**20
 ROW_GROUP_ROWS: Final = 131_072
@@ -157,7 +157,7 @@ class _FileWriter:
         self._observe(batch)
         self._pending.append(batch)
         self._pending_rows += batch.num_rows
-        self.pending_bytes += batch.nbytes
+        self.pending_bytes += count_bytes(batch)
         if self._pending_rows >= ROW_GROUP_ROWS or self.pending_bytes >= ROW_GROUP_BYTES:
             self._flush()
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from jobs.delta.datafile import DataFile, Snapshot
-from vae_model.arrays import to_arrow
+from vae_model.arrays import count_bytes, to_arrow
 
 BATCH_ROWS: Final = 65_536
 BATCH_BYTES: Final = 16 * 2**20
@@ -137,7 +137,7 @@ class OpenFile:
         row_bytes = sum(chunk.total_uncompressed_size for chunk in chunks) / rows
         if rows > _PROBED_ROWS and any(map(_hides_length, chunks)):
             probe = next(opened.iter_batches(_PROBED_ROWS, [number], names, use_threads=False))
-            row_bytes = max(row_bytes, probe.nbytes / max(probe.num_rows, 1))
+            row_bytes = max(row_bytes, count_bytes(probe) / max(probe.num_rows, 1))
         return int(min(BATCH_ROWS, max(1, BATCH_BYTES / max(row_bytes, 1))))
 
     def _partition_expression(self) -> pc.Expression:

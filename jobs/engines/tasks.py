@@ -17,6 +17,7 @@ from jobs.delta.reading import Filter, count_matching, read_file, read_row_group
 from jobs.delta.splicing import Group, check_carried, find_finite, splice_file
 from jobs.delta.storage import TableRef, open_filesystem
 from jobs.parquet.footer import Footer, NotUnderstood
+from vae_model.arrays import count_bytes
 from vae_model.errors import DataError
 from vae_model.scorer import Scorer
 
@@ -233,7 +234,7 @@ def coalesce(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Record
         if batch.num_rows:
             pending.append(batch)
         full = sum(part.num_rows for part in pending) >= rows
-        if full or sum(part.nbytes for part in pending) >= SCORE_BYTES:
+        if full or sum(map(count_bytes, pending)) >= SCORE_BYTES:
             yield pending[0] if len(pending) == 1 else pa.concat_batches(pending)
             pending = []
     if pending:
