@@ -8,12 +8,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, time
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from vae_model.arrays import to_arrow_text
+from vae_model.forms import find_forms, form_in_words, to_bytes
 from vae_model.times import TimeEncoder
+
+Words: TypeAlias = npt.NDArray[np.object_]
 
 Doubles = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
@@ -53,7 +57,9 @@ class Evidence:
 
 def group_by_effect(evidence: Evidence, least: int) -> list[Evidence]:
     """Groups of at least so many rows that one effect explains; a row may be in several."""
-    groups = _same_values(evidence, least)
+    groups = _same_values(evidence.observed, evidence, least)
+    if evidence.kind == "text":
+        return groups + _same_values(_find_forms(evidence.observed), evidence, least)
     if evidence.kind in ("category", "boolean"):
         return groups
     observed, expected = _to_numbers(evidence)
@@ -77,6 +83,11 @@ def describe_effect(evidence: Evidence) -> str:
         return "NULL"
     value, count = _most_frequent(observed)
     usual, usual_count = _most_frequent(expected)
+    if evidence.kind == "text":
+        form, count_of_form = _most_frequent(_find_forms(observed))
+        if count >= MAJORITY * n and n > 1:
+            return f"always {value}"
+        return form.replace("a form like", "of a form like", 1) if count_of_form >= MAJORITY * n else UNUSUAL
     if evidence.levels is not None or evidence.kind == "boolean":
         return _describe_category(evidence, value, count, usual, usual_count)
     x, e = _to_numbers(evidence)
@@ -136,10 +147,16 @@ def _crossed_numbers(evidence: Evidence, other: Evidence, theirs: npt.NDArray[np
     return near
 
 
-def _same_values(evidence: Evidence, least: int) -> list[Evidence]:
-    values, counts = np.unique(evidence.observed.astype(str), return_counts=True)
+def _same_values(observed: Words, evidence: Evidence, least: int) -> list[Evidence]:
+    values, counts = np.unique(observed.astype(str), return_counts=True)
     frequent = [value for value, count in zip(values, counts, strict=True) if count >= least]
-    return [evidence.take(np.flatnonzero(evidence.observed == value)) for value in frequent]
+    return [evidence.take(np.flatnonzero(observed == value)) for value in frequent]
+
+
+def _find_forms(texts: Words) -> Words:
+    """The form of each text, runs of a kind of character as one."""
+    forms = find_forms(*to_bytes(to_arrow_text([str(text) for text in texts])), "runs")
+    return np.array([form_in_words(form.as_py().decode(), "runs") for form in forms], dtype=np.object_)
 
 
 def _to_numbers(evidence: Evidence) -> tuple[Doubles, Doubles]:

@@ -16,7 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from vae_model.columns import plan_columns, type_family
+from vae_model.encoders import to_text
 from vae_model.explaining import to_words
+from vae_model.forms import find_forms, to_bytes
 from vae_model.options import ColumnOptions
 
 MAX_KEY_COLUMNS = 4
@@ -25,10 +27,10 @@ _MAX_NAME_CHARACTERS = 40
 # A code repeats: each of its values stands in so many rows, on average, and there are not many of them.
 _ROWS_PER_CODE = 20
 _MAX_CODES = 64
-_MAX_CATEGORIES: int = ColumnOptions.model_fields["max_categories"].default
 _IDENTIFIER = re.compile(r"(^|_)(id|key|uuid|guid|pk|no|nr|num|number|code|sku)$|[a-z](Id|ID|Key|Code|No|Number)$")
 _TYPE_ORDER = {"string": 0, "timestamp": 1, "date": 2, "integer": 3}
 _SHOWN_VALUES = 3
+_SHOWN_FORMS = 2
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,6 @@ def _guess_column(
         if not is_code:
             return ColumnGuess(name, None, f"a number that names something ({distinct:,} different values)")
         return ColumnGuess(name, "category", f"a code: {_describe_values(values)}")
-    if family == "string" and distinct > _MAX_CATEGORIES:
-        return ColumnGuess(name, None, f"a name or free text ({distinct:,} different values)")
     part = "part of the key, but its values repeat; " if name in key else ""
     return ColumnGuess(name, kinds[name], part + _describe(values, kinds[name]))
 
@@ -113,6 +113,8 @@ def _guess_column(
 def _describe(values: pa.ChunkedArray, kind: str) -> str:
     if kind == "category":
         return _describe_values(values) + _describe_nulls(values)
+    if kind == "text":
+        return f"texts, {_describe_forms(values)}{_describe_nulls(values)}"
     if kind in ("vector", "boolean"):
         return (f"type {values.type}" if kind == "vector" else "true or false") + _describe_nulls(values)
     ends = pc.min_max(values)
@@ -129,6 +131,15 @@ def _describe_values(values: pa.ChunkedArray) -> str:
     shown = ", ".join(to_words(entry["values"]) for entry in ordered[:_SHOWN_VALUES])
     more = ", ..." if len(ordered) > _SHOWN_VALUES else ""
     return f"{len(ordered):,} value{'s' if len(ordered) > 1 else ''}: {shown}{more}"
+
+
+def _describe_forms(values: pa.ChunkedArray) -> str:
+    text = to_text(values.drop_null().combine_chunks())
+    distinct = pc.count_distinct(text).as_py()
+    counted = pc.value_counts(find_forms(*to_bytes(text), "characters")).to_pylist()
+    ordered = sorted(counted, key=lambda entry: (-entry["counts"], entry["values"]))
+    shown = ", ".join(entry["values"].decode()[:40] for entry in ordered[:_SHOWN_FORMS])
+    return f"{distinct:,} different: forms such as {shown}"
 
 
 def _describe_nulls(values: pa.ChunkedArray) -> str:

@@ -17,7 +17,7 @@ from jobs.effects import Evidence
 from jobs.nights import NightName
 from jobs.segments import Category, Codes
 from jobs.values import write_value
-from vae_model.encoders import CategoryEncoder
+from vae_model.encoders import CategoryEncoder, TextEncoder
 from vae_model.explaining import to_words
 
 # A column with a smaller share in a row's score is not blamed for it, nor one with much less than the first reason.
@@ -102,7 +102,7 @@ def build_scene(
     levels = {
         column.name: frozenset(encoder.levels)
         for column, encoder in zip(bundle.features, bundle.encoder.encoders, strict=True)
-        if isinstance(encoder, CategoryEncoder)
+        if isinstance(encoder, CategoryEncoder) and not isinstance(encoder, TextEncoder)
     }
     reasons = alerts.column("top_columns").to_pylist()
     mentioned = _read_reasons(reasons, kinds, levels, 0.0)

@@ -96,7 +96,7 @@ def _reconstructed_type(dtype: pa.DataType, kind: str) -> pa.DataType:
         return pa.list_(pa.float64())
     if kind == "boolean":
         return pa.bool_()
-    if kind in ("category", "time"):
+    if kind in ("category", "time", "text"):
         return pa.string()
     return dtype if pa.types.is_integer(dtype) else pa.float64()
 

@@ -3,6 +3,8 @@
 - counts: of each column its value alone (a level never seen or seldom, the first NULL, the first negative number), its
   value given that of the one other column that tells most about it, and the characters of texts;
 - ranges: numbers and moments at the ends of what training saw, or beyond, by the tails of their values.
+
+And beside them the values alone: one that cannot be must not drown in sums.
 """
 
 from __future__ import annotations
@@ -24,7 +26,6 @@ from vae_model.tails import Tails, combine_squares, fit_tails
 from vae_model.times import ClockEncoder, TimeEncoder
 from vae_model.value_counts import never_seen
 
-COUNTED_VIEWS = ("counts", "ranges")
 MAX_PAIRED = 128
 
 
@@ -43,22 +44,23 @@ class Counted:
     pairs: tuple[PairCounts, ...]
 
     def measure(self, block: Encoded, own: bool = False) -> dict[str, Doubles]:
-        """Each view that the table has, the power sum of its columns' t, [n] each.
+        """The views, [n] each: power sums of columns' t, and of values alone the largest.
 
         Args:
             block: the rows.
             own: they are among the counted, each to be judged by the others.
         """
-        found = {"counts": combine_squares(self._squares(block, own)).astype(np.float64)}
+        terms = self._values(block)
+        found = {"values": terms.max(axis=0).astype(np.float64)}
+        found["counts"] = combine_squares(self._add_squares(terms, block, own)).astype(np.float64)
         if self.ranges is not None:
             found["ranges"] = self.ranges.largest(block.x[list(self.ranged)]).astype(np.float64)
         return found
 
-    def _squares(self, block: Encoded, own: bool) -> Floats:
-        """[V + 2, n] sum of squares of t of what is said of each counted column: its value, its pair, its characters;
-        then absences and signs."""
+    def _add_squares(self, terms: Floats, block: Encoded, own: bool) -> Floats:
+        """[V + 2, n] sum of squares of t of what is said of each counted column: its value (the terms, overwritten),
+        its pair, its characters; then absences and signs."""
         layout = self.encoder.layout
-        terms = self._values(block)
         np.square(terms, out=terms)
         pair_t = np.empty(block.rows, np.float32)
         for pair in self.pairs:

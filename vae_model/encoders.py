@@ -173,12 +173,16 @@ class CategoryEncoder:
 
     def encode(self, values: pa.Array, out: Codes) -> Bools:
         """Write [n] codes into `out`; return [n] True where there is no value."""
-        text = to_text(values)
+        text = self.to_levels(values)
         codes = pc.index_in(text, value_set=to_arrow_text(self.levels))
         absent: Bools = to_numpy(text.is_null())
         out[:] = to_numpy(fill_null(codes, self.unseen))
         out[absent] = self.absent
         return absent
+
+    def to_levels(self, values: pa.Array) -> pa.Array:
+        """What of the values the levels are: the values themselves, as strings; NULL stays NULL."""
+        return to_text(values)
 
     def decode(self, codes: npt.NDArray[np.int64]) -> list[str]:
         return [self.levels[c] if c < self.unseen else "another value" for c in codes]
@@ -191,13 +195,9 @@ class TextEncoder(CategoryEncoder):
     grain: Grain
     kind: ClassVar[str] = "text"
 
-    def encode(self, values: pa.Array, out: Codes) -> Bools:
-        """Write the codes of forms, [n]; return [n] True where there is no value."""
-        text = to_text(values)
-        return super().encode(self.find_forms(text), out)
-
-    def find_forms(self, text: pa.Array) -> pa.Array:
+    def to_levels(self, values: pa.Array) -> pa.Array:
         """The form of each text; NULL stays NULL."""
+        text = to_text(values)
         forms = find_forms(*to_bytes(text), self.grain).cast(pa.string())
         return pc.if_else(text.is_valid(), forms, pa.scalar(None, pa.string())) if text.null_count else forms
 

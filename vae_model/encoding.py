@@ -109,8 +109,10 @@ class Encoded:
     def rows(self) -> int:
         return int(self.absent.shape[1])
 
-    def take(self, rows: slice) -> Encoded:
-        return Encoded(*(part[:, rows] for part in (self.x, self.codes, self.absent, self.values, self.texts)))
+    def take(self, rows: slice | npt.NDArray[np.intp]) -> Encoded:
+        """The rows with the given numbers."""
+        values, texts = self.values[:, rows], self.texts[:, rows]
+        return Encoded(self.x[:, rows], self.codes[:, rows], self.absent[:, rows], values, texts)
 
 
 def concat_encoded(parts: Sequence[Encoded]) -> Encoded:

@@ -24,7 +24,7 @@ from vae_model.encoders import CategoryEncoder, TextEncoder
 from vae_model.encoding import Encoded
 from vae_model.forward import Forward, mean_of_members, sum_columns
 from vae_model.likelihood import Outputs
-from vae_model.scales import Doubles, Floats
+from vae_model.scales import Codes, Doubles, Floats
 from vae_model.schema import REASON
 
 TOP = 3
@@ -164,9 +164,19 @@ class Explainer:
             for k in np.unique(columns[cells]):
                 mine = np.flatnonzero(columns[cells] == k)
                 values = decode_column(self.bundle, [take_outputs(o, mine) for o in outputs], int(k))
+                values = self._name_by_pair(block, mine, int(k), values)
                 for position, value in zip(mine, values, strict=True):
                     words[start + position] = to_words(value)
         return words
+
+    def _name_by_pair(self, block: Encoded, rows: Indices, k: int, values: list[object]) -> list[object]:
+        """Expected values, those of a column of many levels by the pairs that were counted."""
+        codes = expect_by_pair(self.bundle, take_rows(block, rows), k)
+        counts = self.bundle.encoder.counts[k] if self.bundle.encoder.counts else None
+        if codes is None or counts is None:
+            return values
+        known = len(counts.levels)
+        return [counts.levels[code] if code < known else value for code, value in zip(codes, values, strict=True)]
 
 
 def _to_shares(surprise: Floats) -> Floats:
@@ -175,8 +185,7 @@ def _to_shares(surprise: Floats) -> Floats:
 
 def take_rows(encoded: Encoded, rows: Indices) -> Encoded:
     """The rows with the given numbers."""
-    parts = (encoded.x, encoded.codes, encoded.absent, encoded.values, encoded.texts)
-    return Encoded(*(part[:, rows] for part in parts))
+    return encoded.take(rows)
 
 
 def take_outputs(outputs: Outputs, rows: Indices) -> Outputs:
@@ -241,6 +250,10 @@ def _repair_value(bundle: Bundle, rows: Encoded, k: int) -> None:
     counts, row = bundle.encoder.counts[k], layout.counted.index(k)
     if counts is None:
         return
+    by_pair = expect_by_pair(bundle, rows, k)
+    if by_pair is not None:
+        rows.values[row] = by_pair
+        return
     if isinstance(encoder, TextEncoder):
         rows.values[row] = np.argmin(counts.surprise[:-1])
         return
@@ -260,6 +273,22 @@ def _repair_value(bundle: Bundle, rows: Encoded, k: int) -> None:
     )
     lower = np.maximum(upper - 1, 0)
     rows.values[row] = np.where(expected - levels[lower] <= levels[upper] - expected, lower, upper)
+
+
+def expect_by_pair(bundle: Bundle, rows: Encoded, k: int) -> Codes | None:
+    """The value codes that go with the value that tells most about column k, where the network does not know all of its
+    levels; None where it does or nothing tells."""
+    layout, encoder = bundle.encoder.layout, bundle.encoder.encoders[k]
+    if k not in layout.counted or not isinstance(encoder, CategoryEncoder) or bundle.views is None:
+        return None
+    counts = bundle.encoder.counts[k]
+    if counts is None:
+        return None
+    if not isinstance(encoder, TextEncoder) and len(counts.levels) <= len(encoder.levels):
+        return None
+    target = layout.counted.index(k)
+    pair = next((pair for pair in bundle.views.counted.pairs if pair.target == target), None)
+    return None if pair is None else pair.expect(rows.values[pair.condition])
 
 
 def decode_column(bundle: Bundle, outputs: Sequence[Outputs], k: int) -> list[object]:

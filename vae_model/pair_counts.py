@@ -102,7 +102,9 @@ class PairCounts:
     @cached_property
     def _margins(self) -> tuple[Doubles, Doubles]:
         condition, target = divmod(self.cells, self.shape[1])
-        return np.bincount(condition, self.counts, self.shape[0]), np.bincount(target, self.counts, self.shape[1])
+        margins = ((condition, self.shape[0]), (target, self.shape[1]))
+        of_condition, of_target = (np.bincount(codes, self.counts, size).astype(np.float64) for codes, size in margins)
+        return of_condition, of_target
 
     @cached_property
     def _ranked(self) -> tuple[Doubles, Doubles]:

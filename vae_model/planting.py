@@ -130,6 +130,36 @@ def _never_seen(cells: Cells) -> pa.Array:
     return pa.array([NEVER_SEEN] * len(cells.rows)).cast(cells.dtype)
 
 
+def _text(function: Callable[[str], str]) -> Change:
+    """Every wrong text is a function of the right one; NULL stays NULL."""
+
+    def change(cells: Cells) -> pa.Array:
+        if not (pa.types.is_string(cells.dtype) or pa.types.is_large_string(cells.dtype)):
+            raise LookupError(cells.column)
+        return pa.array([None if v is None else function(v) for v in cells.values.to_pylist()], cells.dtype)
+
+    return change
+
+
+def _cut_off(text: str) -> str:
+    return text[: max(1, len(text) // 2)]
+
+
+def _reformat(text: str) -> str:
+    """Other punctuation, where there is some; else digits become letters, or letters change their case."""
+    marks = {"-": "/", "/": "-", ":": ".", ".": ",", " ": "_", "_": "-", ",": ";"}
+    changed = "".join(marks.get(c, c) for c in text)
+    if changed != text:
+        return changed
+    digits = text.translate(str.maketrans("0123456789", "OIZEASGTBP"))
+    return digits if digits != text else text.swapcase()
+
+
+def _misspell(text: str) -> str:
+    middle = len(text) // 2
+    return text[:middle] + ("x" if text[middle : middle + 1] != "x" else "q") + text[middle + 1 :]
+
+
 def _flip(cells: Cells) -> pa.Array:
     return pc.invert(cells.values)
 
@@ -189,10 +219,13 @@ FAULTS = (
     GenericFault("wrong sign", ("number",), _number(np.negative)),
     GenericFault("zero", ("number",), _number(np.zeros_like)),
     GenericFault("-999", ("number", "clock"), _number(lambda x: np.full_like(x, -999.0))),
-    GenericFault("NULL", ("number", "boolean", "category", "time", "clock"), _null),
-    GenericFault("of another row", ("number", "category", "time", "clock"), _another_row),
-    GenericFault("of another column", ("number", "category", "time", "clock"), _swapped),
+    GenericFault("NULL", ("number", "boolean", "category", "time", "clock", "text"), _null),
+    GenericFault("of another row", ("number", "category", "time", "clock", "text"), _another_row),
+    GenericFault("of another column", ("number", "category", "time", "clock", "text"), _swapped),
     GenericFault("never seen", ("category",), _never_seen),
+    GenericFault("cut off", ("category", "text"), _text(_cut_off)),
+    GenericFault("another form", ("category", "text"), _text(_reformat)),
+    GenericFault("misspelt", ("category", "text"), _text(_misspell)),
     GenericFault("flipped", ("boolean",), _flip),
     GenericFault("a year late", ("time",), _time(_years_later(1))),
     GenericFault("a year early", ("time",), _time(_years_later(-1))),

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vae_model.encoders import BooleanEncoder, CategoryEncoder, Encoder, VectorEncoder, to_text
+from vae_model.encoders import BooleanEncoder, CategoryEncoder, Encoder, VectorEncoder
 from vae_model.scales import Doubles, to_doubles
 from vae_model.times import TimeEncoder, to_seconds
 
@@ -97,7 +97,7 @@ def profile_column(name: str, kind: str, encoder: Encoder, values: pa.Array) -> 
     edges: tuple[float, ...] = ()
     levels: tuple[str, ...] = ()
     if isinstance(encoder, CategoryEncoder):
-        known = pc.value_counts(to_text(values).drop_null()).to_pylist()
+        known = pc.value_counts(encoder.to_levels(values).drop_null()).to_pylist()
         known = [c for c in known if c["values"] in set(encoder.levels)]
         frequent = sorted(known, key=lambda c: (-c["counts"], c["values"]))
         levels = tuple(c["values"] for c in frequent[:MAX_LEVELS])
@@ -113,7 +113,7 @@ def profile_column(name: str, kind: str, encoder: Encoder, values: pa.Array) -> 
 def count_values(profile: ColumnProfile, encoder: Encoder, values: pa.Array) -> Counts:
     """Count a column of a batch by the bins of its profile. NaN counts as no value, infinity as a very large one."""
     if isinstance(encoder, CategoryEncoder):
-        text = to_text(values)
+        text = encoder.to_levels(values)
         known = text.drop_null()
         codes = pc.fill_null(pc.index_in(known, value_set=pa.array(profile.levels, text.type)), len(profile.levels))
         seen = pc.sum(pc.is_in(known, value_set=pa.array(encoder.levels, text.type))).as_py() or 0

@@ -166,4 +166,5 @@ def combine_squares(terms: Floats) -> Doubles:
 def add_columns(terms: Floats) -> Floats:
     """Sum over columns, [T, n] -> [n], in the same order for any n."""
     # numpy adds row to row, but would sum a single column in pairs.
-    return np.add.reduce(terms, axis=0) if terms.shape[1] > 1 else np.cumsum(terms, axis=0, dtype=np.float32)[-1]
+    total = np.add.reduce(terms, axis=0) if terms.shape[1] > 1 else np.cumsum(terms, axis=0, dtype=np.float32)[-1]
+    return np.asarray(total, np.float32)

@@ -78,7 +78,8 @@ class TextModel:
         # What never was has its limit, whatever extrapolation says; the order is kept.
         most = np.float32(never_seen(self.forms.rows))
         beyond = np.maximum(of_characters - most, np.float32(0.0))
-        return np.maximum(of_form, np.minimum(of_characters, most) + np.log1p(beyond))
+        t: Floats = np.maximum(of_form, np.minimum(of_characters, most) + np.log1p(beyond))
+        return t
 
     def to_tensors(self, prefix: str) -> dict[str, npt.NDArray[Any]]:
         return {

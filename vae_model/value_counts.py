@@ -96,7 +96,8 @@ class ValueCounts:
         surprise += gap * np.maximum(1.0 - share / COMMON, 0.0)
         if not self.absent:
             surprise[-1] = never_seen(self.rows)
-        return surprise.astype(np.float32)
+        rarity: Floats = surprise.astype(np.float32)
+        return rarity
 
     def to_tensors(self, prefix: str) -> dict[str, npt.NDArray[Any]]:
         numbers = {} if isinstance(self.levels, tuple) else {f"{prefix}.levels": self.levels}

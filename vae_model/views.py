@@ -20,15 +20,18 @@ import numpy as np
 import numpy.typing as npt
 
 from vae_model.calibration import Calibration, calibrate_score
-from vae_model.counted import COUNTED_VIEWS, Counted, fit_counted
+from vae_model.counted import Counted, fit_counted
 from vae_model.encoding import Encoded, TableEncoder
 from vae_model.nearness import Prototypes
 from vae_model.scales import Doubles, Floats
 from vae_model.tails import OF_COLUMNS, Tails, add_columns, combine_columns, fit_tails
 
-VIEWS = ("network", "whole", *COUNTED_VIEWS, "near")
-# What is no sum over columns has a calibration of its own.
-OF_ROWS = ("whole", "near")
+# What is added up as it is; the others have a calibration of their own.
+SUMS = ("network", "counts", "ranges")
+OTHERS = ("whole", "near", "sum", "values", "ranges")
+LIMITS = ("values", "ranges")
+# What single values say counts where it is rarer than one row in so many, as a power of ten.
+LIMIT = 2.0
 
 
 @dataclass(frozen=True)
@@ -69,10 +72,24 @@ class Views:
         return raw
 
     def combine(self, raw: Mapping[str, Doubles]) -> Doubles:
+        """The statistic, [n]: -log10 p of the views' power sum, and what single values are beyond their limit."""
+        within = -self.calibrations["sum"].log10_p(self.add_up(raw))
+        beyond = np.full(len(within), LIMIT)
+        for name in LIMITS:
+            if name in raw:
+                np.maximum(beyond, -self.calibrations[name].log10_p(raw[name]), out=beyond)
+        combined: Doubles = within + beyond - LIMIT
+        return combined
+
+    def add_up(self, raw: Mapping[str, Doubles]) -> Doubles:
         """Power sum over all views' t, [n]."""
-        total = add_up({name: t for name, t in raw.items() if name not in OF_ROWS})
-        for name, calibration in self.calibrations.items():
-            total += (-self.weights[name] * calibration.log10_p(raw[name])) ** OF_COLUMNS
+        total: Doubles = np.zeros(len(raw["network"]))
+        for name in SUMS:
+            if name in raw:
+                total += raw[name] ** OF_COLUMNS
+        for name in sorted(self.weights):
+            weight = self.weights[name]
+            total += (-weight * self.calibrations[name].log10_p(raw[name])) ** OF_COLUMNS
         combined: Doubles = total ** (1.0 / OF_COLUMNS)
         return combined
 
@@ -98,17 +115,9 @@ class Views:
             Tails.from_tensors(tensors, "views.terms"),
             Counted.load(data["pairs"], tensors, encoder),
             Prototypes.from_tensors(tensors, len(encoder.layout.categories)),
-            {n: Calibration.load(named[n], tensors, f"views.{n}.calibration") for n in OF_ROWS if n in named},
+            {n: Calibration.load(named[n], tensors, f"views.{n}.calibration") for n in OTHERS if n in named},
             data["weights"],
         )
-
-
-def add_up(raw: Mapping[str, Doubles]) -> Doubles:
-    """Sum over views of t to the power of a sum over columns, [n]."""
-    total: Doubles = np.zeros(len(raw["network"]))
-    for t in raw.values():
-        total += t**OF_COLUMNS
-    return total
 
 
 def count_views(encoder: TableEncoder, rows: Encoded, prototypes: Prototypes | None) -> Views:
@@ -126,15 +135,16 @@ def fit_views(views: Views, ranked: Floats, held_out: Encoded) -> tuple[Views, D
     """
     judged = replace(views, terms=fit_tails(ranked))
     raw = judged.measure(ranked, held_out, own=True)
-    calibrations = {"whole": calibrate_score(raw["whole"])}
     # At one row in a hundred a sum over columns is larger than t of a whole row, which is 2, and would drown it.
-    of_columns = add_up({name: t for name, t in raw.items() if name not in OF_ROWS}) ** (1.0 / OF_COLUMNS)
-    weight = max(1.0, float(np.quantile(of_columns, 0.99)) / 2.0)
-    weights = {"whole": weight}
+    weight = max(1.0, float(np.quantile(judged.add_up(raw), 0.99)) / 2.0)
+    calibrations, weights = {"whole": calibrate_score(raw["whole"])}, {"whole": weight}
     if judged.prototypes is not None:
         calibrations["near"] = calibrate_score(raw["near"], in_units=False)
         # Of a large table the prototypes are a part: what is far from them may be near to others.
         known = min(1.0, len(judged.prototypes.points) / judged.counted.encoder.rows)
         weights["near"] = 1.0 + (weight - 1.0) * known
-    fitted = replace(judged, calibrations=calibrations, weights=weights)
-    return fitted, fitted.combine(raw)
+    judged = replace(judged, calibrations=calibrations, weights=weights)
+    calibrations |= {name: calibrate_score(raw[name]) for name in LIMITS if name in raw}
+    calibrations["sum"] = calibrate_score(judged.add_up(raw))
+    judged = replace(judged, calibrations=calibrations)
+    return judged, judged.combine(raw)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from vae_model.encoders import CategoryEncoder, Encoder, NumberEncoder, to_text
+from vae_model.encoders import CategoryEncoder, Encoder, NumberEncoder
 from vae_model.scales import to_doubles
 
 NIGHTS = pa.schema(
@@ -170,7 +170,7 @@ def _count_column(name: str, encoder: Encoder | None, values: pa.Array) -> list[
 
 
 def _count_unseen(name: str, encoder: CategoryEncoder, values: pa.Array) -> list[Line]:
-    text = to_text(values).drop_null()
+    text = encoder.to_levels(values).drop_null()
     new = text.filter(pc.invert(pc.is_in(text, value_set=pa.array(encoder.levels, text.type))))
     found = sorted(pc.value_counts(new).to_pylist(), key=lambda c: (-c["counts"], c["values"]))
     lines: list[Line] = [("unseen", name, "", len(new), None, None, 0.0)]

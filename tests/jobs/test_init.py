@@ -98,10 +98,24 @@ def test_kinds_come_with_reasons(here: Path) -> None:
     pq.write_table(trips(), "trips.parquet")
     assert invoke("init", "trips.parquet").code == 0
     config, text = read_config("conf/trips.yaml"), Path("conf/trips.yaml").read_text(encoding="utf-8")
-    kinds = {name: config["columns"]["kinds"].get(name) for name in ("zone_id", "dep", "fare", "line", "driver_id")}
-    assert kinds == {"zone_id": "category", "dep": "clock", "fare": "number", "line": "category", "driver_id": None}
-    assert set(config["columns"]["exclude"]) >= {"driver_id", "note", "empty"}
-    for reason in ("a code: 8 values", "a number that names something", "free text", "no value in the sample"):
+    kinds = {
+        name: config["columns"]["kinds"].get(name) for name in ("zone_id", "dep", "fare", "line", "note", "driver_id")
+    }
+    assert kinds == {
+        "zone_id": "category",
+        "dep": "clock",
+        "fare": "number",
+        "line": "category",
+        "note": "text",
+        "driver_id": None,
+    }
+    assert set(config["columns"]["exclude"]) >= {"driver_id", "empty"}
+    for reason in (
+        "a code: 8 values",
+        "a number that names something",
+        "different: forms such as",
+        "no value in the sample",
+    ):
         assert reason in text
 
 

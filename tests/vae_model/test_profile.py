@@ -87,6 +87,7 @@ def test_nights_say_what_is_usual(bundle):
     moving = table.set_column(at, "x", pa.array(x)).append_column("night", pa.array(nights))
     measured = {c.name: c.usual_psi for c in measure_nights(bundle, moving.to_batches(700), "night").profile.columns}
     assert measured["x"] > 1.0
-    assert all(value < 0.5 for name, value in measured.items() if name != "x"), measured
+    # The number in `text` grows from row to row: its form moves too.
+    assert all(value < 0.5 for name, value in measured.items() if name not in ("x", "text")), measured
     few = measure_nights(bundle, moving.slice(0, 500).to_batches(), "night")
     assert few.profile == bundle.profile

@@ -60,12 +60,26 @@ def test_a_new_level_is_no_news_where_one_row_in_twenty_has_one() -> None:
     assert counts.surprise[-2] == pytest.approx(-math.log10(0.05), abs=0.02)
 
 
-def test_training_rows_are_judged_by_the_others() -> None:
+def test_a_level_seen_once_is_as_unusual_as_one_never_seen() -> None:
     counts = count_texts(pa.array(["a"] * 98 + ["b", "c"]))
-    code = counts.levels.index("b")
     # A row that is the only one of its level was a new level to the others: Good-Turing.
-    assert counts.own_surprise[code] == pytest.approx(counts.surprise[-2], abs=1e-6)
-    assert counts.own_surprise[code] >= counts.surprise[code]
+    assert counts.surprise[counts.levels.index("b")] == pytest.approx(counts.surprise[-2], abs=1e-6)
+
+
+def test_a_single_among_levels_that_were_seen_often_is_odder_than_the_rarest_of_these() -> None:
+    shops = [f"shop {number}" for number in range(50) for _ in range(12 + number)]
+    misspelt = [f"shxp {number}" for number in range(30)]
+    counts = count_texts(pa.array(shops + misspelt))
+    t = dict(zip(counts.levels, counts.surprise, strict=False))
+    assert t["shxp 3"] > max(t[shop] for shop in set(shops)) + 0.3
+
+
+def test_singles_can_be_kept_as_a_number() -> None:
+    text = pa.array(["usual"] * 950 + [f"once {i}" for i in range(50)])
+    whole, short = count_texts(text), count_texts(text, singles=False)
+    assert (short.levels, short.singles) == (("usual",), 50)
+    assert short.surprise[-2] == pytest.approx(whole.surprise[-2], abs=1e-6)
+    assert short.surprise[0] == pytest.approx(whole.surprise[whole.levels.index("usual")], abs=1e-6)
 
 
 def test_the_first_null_is_rarer_than_one_in_all_rows_and_a_usual_one_is_not() -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 import vae_model as vm
 from tests.vae_model.test_peers import make_related
+from vae_model import pair_counts
 from vae_model.encoding import fit_encoder
 from vae_model.nearness import choose_prototypes
-from vae_model.pair_counts import count_pairs
-from vae_model.views import combine_columns
+from vae_model.pair_counts import PairCounts, count_pairs
+from vae_model.tails import combine_columns
 
 
 def make_sales(rows: int, seed: int) -> pa.Table:
@@ -81,7 +84,7 @@ def test_a_table_of_constants_is_scored_soberly() -> None:
     assert found[0] < 1.0 < found[1] < found[2] < 15
 
 
-def test_the_best_condition_is_chosen_and_unseen_pairs_are_rarest() -> None:
+def test_the_best_condition_is_chosen_and_unseen_pairs_are_rarest(monkeypatch: pytest.MonkeyPatch) -> None:
     table = make_sales(4_000, 3)
     encoder = fit_encoder(vm.fit(table, epochs=1).features, table, 256, table.num_rows)
     encoded = encoder.encode(table.combine_chunks().to_batches()[0])
@@ -90,11 +93,23 @@ def test_the_best_condition_is_chosen_and_unseen_pairs_are_rarest() -> None:
     pairs = {names[p.target]: p for p in count_pairs(encoded.values, sizes, range(len(sizes)))}
     assert names[pairs["currency"].condition] == "shop"
     pair = pairs["currency"]
-    table_of_pairs = pair.surprise.reshape(pair.shape)
-    seen = pair.table > 0
-    assert table_of_pairs[seen].max() < 1.0
-    known = pair.table.sum(axis=1) > 0
-    assert table_of_pairs[known][:, :3][~seen[known][:, :3]].min() > 3.0
+    seen = np.zeros(pair.shape, np.bool_)
+    seen.reshape(-1)[pair.cells] = True
+    t = measure_all(pair)
+    assert t[seen].max() < 1.0
+    known = seen.any(axis=1)
+    assert t[known][:, :3][~seen[known][:, :3]].min() > 3.0
+    monkeypatch.setattr(pair_counts, "MAX_CELLS", 0)
+    assert np.array_equal(measure_all(replace(pair)), t)
+
+
+def measure_all(pair: PairCounts) -> np.ndarray:
+    """T of each pair of codes, [condition, target]."""
+    values = np.zeros((1 + max(pair.target, pair.condition), pair.shape[0] * pair.shape[1]), np.int32)
+    values[pair.condition], values[pair.target] = divmod(np.arange(values.shape[1]), pair.shape[1])
+    out = np.empty(values.shape[1], np.float32)
+    pair.measure(values, False, out)
+    return out.reshape(pair.shape)
 
 
 def test_nearness_is_zero_for_a_prototype_and_grows() -> None:

@@ -123,7 +123,7 @@ class Bench:
             say_ratio(self.console, results["sandtimer"], results["pyod VAE"])
 
     def tables(self) -> None:
-        alerts: dict[str, dict[str, list[float]]] = {name: {} for name in self.few}
+        alerts: dict[str, dict[str, list[tuple[float, float]]]] = {name: {} for name in self.few}
         if paths := self.find("tables"):
             title = f"{len(paths)} tables, generic faults"
             self.run(title, self.few, lambda name: run_tables(name, paths, alerts[name]))
