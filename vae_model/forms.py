@@ -37,6 +37,7 @@ def _classify() -> Bytes:
 
 
 CLASSES = _classify()
+_KINDS, _KIND_OF_CLASS = np.unique(CLASSES), np.searchsorted(np.unique(CLASSES), np.arange(256))
 
 
 def to_bytes(text: pa.Array) -> tuple[Bytes, Offsets]:
@@ -75,10 +76,11 @@ def find_forms(data: Bytes, offsets: Offsets, grain: Grain) -> pa.BinaryArray:
 
 def _keep_each_class_once(found: Bytes, ends: Offsets) -> tuple[Bytes, Offsets]:
     """Each class of a text once, in ascending order."""
-    rows = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
-    cells = np.unique(rows * 256 + found)
-    counts = np.bincount(cells // 256, minlength=len(ends) - 1)
-    return (cells % 256).astype(np.uint8), np.concatenate([[0], np.cumsum(counts)])
+    n, kinds = len(ends) - 1, len(_KINDS)
+    present = np.zeros((n, kinds), np.bool_)
+    present.reshape(-1)[np.repeat(np.arange(n) * kinds, np.diff(ends)) + _KIND_OF_CLASS[found]] = True
+    counts = present.sum(axis=1)
+    return _KINDS[np.flatnonzero(present) % kinds], np.concatenate([[0], np.cumsum(counts)])
 
 
 def form_in_words(form: str, grain: Grain) -> str:

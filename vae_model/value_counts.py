@@ -93,7 +93,8 @@ class ValueCounts:
         # How much more often the values are seen that are next in rarity.
         place = np.searchsorted(rows[1:], NEXT * np.maximum(at_least, 1.0)).clip(0, len(ordered) - 1)
         gap = np.maximum(np.log10(np.maximum(ordered[place], 1.0) / np.maximum(counts, 1.0)), 0.0)
-        surprise += gap * np.maximum(1.0 - share / COMMON, 0.0)
+        # Half of it where some rows are as rare: they show that it happens.
+        surprise += gap * np.maximum(1.0 - share / COMMON, 0.0) * np.where(at_least > 0.0, 0.5, 1.0)
         if not self.absent:
             surprise[-1] = never_seen(self.rows)
         rarity: Floats = surprise.astype(np.float32)
