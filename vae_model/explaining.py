@@ -30,6 +30,8 @@ from vae_model.schema import REASON
 TOP = 3
 MIN_SHARE = 0.05
 MAX_TEXT = 200
+# Expected where each value alone is: the row's values are rare together.
+USUAL = "a usual combination"
 BY_TERMS = 0.05
 # Rows that are scored at once while a column of each is hidden.
 HIDDEN_ROWS = 30_000
@@ -123,15 +125,19 @@ class Explainer:
         # Row by row, the largest share first.
         positions, ranks = np.nonzero(keep.T)
         columns = order[ranks, positions]
-        observed = self._observed(batch, rows[positions], columns)
-        expected = self.expected_values(encoded, rows[positions], columns)
+        observed = np.array(self._observed(batch, rows[positions], columns), dtype=np.object_)
+        expected = np.array(self.expected_values(encoded, rows[positions], columns), dtype=np.object_)
+        if self.bundle.views is not None:
+            told = _tell(positions, observed, expected)
+            positions, columns, observed, expected = positions[told], columns[told], observed[told], expected[told]
+            expected[observed == expected] = USUAL
         names = [self.bundle.feature_names[k] for k in columns]
         share = to_arrow(shares[columns, positions])
         flat = pa.StructArray.from_arrays(
             [to_arrow_text(names), share, to_arrow_text(observed), to_arrow_text(expected)], fields=list(REASON)
         )
         counts = np.zeros(n, np.int32)
-        counts[rows] = keep.sum(axis=0)
+        counts[rows] = np.bincount(positions, minlength=len(rows))
         offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
         mask = np.ones(n, np.bool_)
         mask[rows] = False
@@ -177,6 +183,20 @@ class Explainer:
             return values
         known = len(counts.levels)
         return [counts.levels[code] if code < known else value for code, value in zip(codes, values, strict=True)]
+
+
+def _tell(rows: Indices, observed: npt.NDArray[np.object_], expected: npt.NDArray[np.object_]) -> Indices:
+    """Numbers of the reasons to tell: what reads as expected is none, but where nothing else is, the first one stays.
+
+    Args:
+        rows: [reasons] row of each, ascending; a row's largest share comes first.
+        observed: [reasons] in words.
+        expected: [reasons] in words.
+    """
+    differs = observed != expected
+    firsts = np.flatnonzero(np.diff(rows, prepend=-1))
+    alone = firsts[~np.isin(rows[firsts], rows[differs])]
+    return np.sort(np.concatenate([np.flatnonzero(differs), alone]))
 
 
 def _to_shares(surprise: Floats) -> Floats:
