@@ -134,7 +134,8 @@ class Explainer:
         names = [self.bundle.feature_names[k] for k in columns]
         share = to_arrow(shares[columns, positions])
         flat = pa.StructArray.from_arrays(
-            [to_arrow_text(names), share, to_arrow_text(observed), to_arrow_text(expected)], fields=list(REASON)
+            [to_arrow_text(names), share, to_arrow_text(list(observed)), to_arrow_text(list(expected))],
+            fields=list(REASON),
         )
         counts = np.zeros(n, np.int32)
         counts[rows] = np.bincount(positions, minlength=len(rows))
