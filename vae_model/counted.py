@@ -44,14 +44,15 @@ class Counted:
     pairs: tuple[PairCounts, ...]
 
     def measure(self, block: Encoded, own: bool = False) -> dict[str, Doubles]:
-        """The views, [n] each: power sums of columns' t, and of values alone the largest.
+        """The views, [n] each: power sums of columns' t, and of values alone, their characters too, the largest.
 
         Args:
             block: the rows.
             own: they are among the counted, each to be judged by the others.
         """
         terms = self._values(block)
-        found = {"values": terms.max(axis=0).astype(np.float64)}
+        values = np.concatenate([terms, block.texts]).max(axis=0) if len(block.texts) else terms.max(axis=0)
+        found = {"values": values.astype(np.float64)}
         found["counts"] = combine_squares(self._add_squares(terms, block, own)).astype(np.float64)
         if self.ranges is not None:
             found["ranges"] = self.ranges.largest(block.x[list(self.ranged)]).astype(np.float64)
