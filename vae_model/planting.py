@@ -86,7 +86,7 @@ def plant_faults(table: pa.Table, kinds: Mapping[str, str], count: int, seed: in
             cells = Cells(table, name, rows, rng)
             try:
                 values = fault.change(cells)
-            except (pa.ArrowInvalid, LookupError):
+            except (pa.ArrowException, LookupError):
                 continue  # the type cannot hold the wrong value, or there is no like column
             wrong = np.flatnonzero(_differ(values, cells.values))[:count]
             if len(wrong) < 5:
@@ -106,11 +106,13 @@ def _number(function: Callable[[Doubles], Doubles]) -> Change:
     """Every wrong number is a function of the right one; NULL stays NULL."""
 
     def change(cells: Cells) -> pa.Array:
+        is_duration = pa.types.is_duration(cells.dtype)
+        right = cells.values.cast(pa.int64()) if is_duration else cells.values
         with np.errstate(over="ignore"):  # a thousand times the largest number is infinite
-            wrong = function(np.asarray(cells.values.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64))
-        if pa.types.is_integer(cells.dtype):
+            wrong = function(np.asarray(right.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64))
+        if is_duration or pa.types.is_integer(cells.dtype):
             wrong = np.round(wrong)
-        return pa.array(wrong, from_pandas=True).cast(cells.dtype)
+        return pa.array(wrong, from_pandas=True).cast(right.type).cast(cells.dtype)
 
     return change
 

@@ -63,3 +63,11 @@ def test_planted_values_differ_and_nothing_else_changes() -> None:
 def test_no_held_out_rows_are_no_error() -> None:
     bundle = vm.fit(make_sales(300, 3), epochs=1)
     assert run_self_test(bundle, make_sales(300, 3).slice(0, 0)).detections == ()
+
+
+@pytest.mark.parametrize("dtype", [pa.duration("us"), pa.decimal128(12, 2), pa.float32(), pa.uint8()])
+def test_numbers_of_every_type_get_faults(dtype: pa.DataType) -> None:
+    table = pa.table({"x": pa.array([number if number % 7 else None for number in range(60)], pa.int64()).cast(dtype)})
+    planted = {fault.fault: fault.table["x"] for fault in plant_faults(table, {"x": "number"}, 10)}
+    assert {"zero", "NULL", "of another row"} <= planted.keys()
+    assert all(values.type == dtype for values in planted.values())
