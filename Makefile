@@ -24,6 +24,8 @@ define install
 	  $$uv pip install --quiet --python $(BIN)/python --constraint constraints.txt $(1) || $(PIP) $(1)
 endef
 
+find_uv = if command -v uv >/dev/null; then uv=uv; else uv=$(BIN)/uv; fi
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check format test test-floors dist test-cluster test-connect test-s3 test-catalog test-airflow test-sql test-mlflow \
   test-report test-nights test-fuzz browser bench bench-claims bench-detection bench-monitor bench-scoring docs constraints clean
@@ -66,7 +68,7 @@ test-floors: setup $(FLOORS) ## What reads and writes Delta, at the oldest versi
 
 $(FLOORS): pyproject.toml | $(INSTALLED)
 	@$(PYTHON) -m venv $(@D)
-	@if command -v uv >/dev/null; then uv=uv; else uv=$(BIN)/uv; fi; \
+	@$(find_uv); \
 	  $$uv pip install --quiet --python $(@D)/bin/python --resolution lowest-direct --editable '.[train,spark,demo,dev]'
 	@touch $@
 
@@ -82,7 +84,7 @@ test-mlflow: setup ## Runs and registered models in a real MLflow store
 # Their packages would not fit beside ours.
 $(ORCHESTRATORS): tests/platforms/orchestrators.txt | $(INSTALLED)
 	@$(PYTHON) -m venv $(@D)
-	@if command -v uv >/dev/null; then uv=uv; else uv=$(BIN)/uv; fi; \
+	@$(find_uv); \
 	  $$uv pip install --quiet --python $(@D)/bin/python -r $< || $(@D)/bin/python -m pip install --quiet -r $<
 	@touch $@
 

@@ -14,11 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from vae_model.arrays import to_arrow_text
-from vae_model.forms import find_forms, form_in_words, to_bytes
+from vae_model.forms import find_forms, to_bytes
 from vae_model.times import TimeEncoder
 
 Words: TypeAlias = npt.NDArray[np.object_]
-
 Doubles = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
 # Ratios and offsets that differ by less are one: the expected value is an estimate.
@@ -45,8 +44,8 @@ class Evidence:
     column: str
     kind: str
     rows: Rows
-    observed: npt.NDArray[np.object_]
-    expected: npt.NDArray[np.object_]
+    observed: Words
+    expected: Words
     levels: frozenset[str] | None = None
 
     def take(self, chosen: npt.NDArray[np.bool_] | Rows) -> Evidence:
@@ -87,7 +86,8 @@ def describe_effect(evidence: Evidence) -> str:
         form, count_of_form = _most_frequent(_find_forms(observed))
         if count >= MAJORITY * n and n > 1:
             return f"always {value}"
-        return form.replace("a form like", "of a form like", 1) if count_of_form >= MAJORITY * n else UNUSUAL
+        shown = f"of a form like {form}" if form else "an empty text"
+        return shown if count_of_form >= MAJORITY * n else UNUSUAL
     if evidence.levels is not None or evidence.kind == "boolean":
         return _describe_category(evidence, value, count, usual, usual_count)
     x, e = _to_numbers(evidence)
@@ -156,7 +156,7 @@ def _same_values(observed: Words, evidence: Evidence, least: int) -> list[Eviden
 def _find_forms(texts: Words) -> Words:
     """The form of each text, runs of a kind of character as one."""
     forms = find_forms(*to_bytes(to_arrow_text([str(text) for text in texts])), "runs")
-    return np.array([form_in_words(form.as_py().decode(), "runs") for form in forms], dtype=np.object_)
+    return np.array([form.as_py().decode() for form in forms], dtype=np.object_)
 
 
 def _to_numbers(evidence: Evidence) -> tuple[Doubles, Doubles]:

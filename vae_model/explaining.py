@@ -60,14 +60,14 @@ class Explainer:
             rest[hidden, np.arange(len(hidden))] = self.baseline[hidden]
             surprise[:, rows] = np.maximum(total[rows] - sum_columns(rest).reshape(columns, len(rows)), 0.0)
             if self.bundle.shape.peers:
-                surprise[:, rows] += self._gain_of_repairs(take_rows(encoded, rows))
+                surprise[:, rows] += self._gain_of_repairs(encoded.take(rows))
         return _to_shares(surprise)
 
     def _relief(self, block: Encoded) -> Floats:
         """[K, n] how much less unusual each row is once a column holds what is expected: the fall of the statistic and,
         where several columns are to blame so that none helps alone, a little of that of the network's terms."""
         columns, n = len(self.baseline), block.rows
-        repaired = take_rows(block, np.tile(np.arange(n), columns))
+        repaired = block.take(np.tile(np.arange(n), columns))
         shared = ask_peers(self.forward, block) if self.bundle.shape.peers else None
         for k in range(columns):
             repair_column(self.bundle, repaired.take(slice(k * n, (k + 1) * n)), self._expect(block, k, shared), k)
@@ -102,7 +102,7 @@ class Explainer:
         for rows in self.forward.split(encoded):
             expected = ask_peers(self.forward, rows)
             # All columns' copies in one pass: alerts are few, and a few rows cost as much as a panel.
-            repaired = take_rows(rows, np.tile(np.arange(rows.rows), columns))
+            repaired = rows.take(np.tile(np.arange(rows.rows), columns))
             for k in range(columns):
                 repair_column(self.bundle, repaired.take(slice(k * rows.rows, (k + 1) * rows.rows)), expected, k)
             after = self._peer_nll(repaired).reshape(columns, rows.rows)
@@ -118,7 +118,7 @@ class Explainer:
         n = batch.num_rows
         if not len(rows):
             return pa.nulls(n, pa.list_(REASON))
-        shares = self.shares(take_rows(encoded, rows), terms[:, rows])  # [K, chosen]
+        shares = self.shares(encoded.take(rows), terms[:, rows])  # [K, chosen]
         order = np.argsort(-shares, axis=0, kind="stable")[:TOP]
         keep = np.take_along_axis(shares, order, axis=0) >= MIN_SHARE
         keep[0] = True
@@ -178,7 +178,7 @@ class Explainer:
 
     def _name_by_pair(self, block: Encoded, rows: Indices, k: int, values: list[object]) -> list[object]:
         """Expected values, those of a column of many levels by the pairs that were counted."""
-        codes = expect_by_pair(self.bundle, take_rows(block, rows), k)
+        codes = expect_by_pair(self.bundle, block.take(rows), k)
         counts = self.bundle.encoder.counts[k] if self.bundle.encoder.counts else None
         if codes is None or counts is None:
             return values
@@ -204,11 +204,6 @@ def _to_shares(surprise: Floats) -> Floats:
     return np.asarray(surprise / np.maximum(sum_columns(surprise), 1e-9), dtype=np.float32)
 
 
-def take_rows(encoded: Encoded, rows: Indices) -> Encoded:
-    """The rows with the given numbers."""
-    return encoded.take(rows)
-
-
 def take_outputs(outputs: Outputs, rows: Indices) -> Outputs:
     """The output distributions of some rows."""
     return outputs.map(lambda values: values[:, rows])
@@ -217,7 +212,7 @@ def take_outputs(outputs: Outputs, rows: Indices) -> Outputs:
 def hide_columns(bundle: Bundle, encoded: Encoded, rows: Indices, columns: Indices) -> Encoded:
     """Copies of rows, each with one column hidden as in denoising training: no value, and no sign of absence."""
     layout = bundle.encoder.layout
-    hidden = take_rows(encoded, rows)
+    hidden = encoded.take(rows)
     owners = np.asarray((*layout.continuous, *layout.booleans))
     hidden.x[owners[:, None] == columns] = 0.0
     for c, k in enumerate(layout.categories):

@@ -24,7 +24,6 @@ from vae_model.checkpoint import load_progress, save_progress
 from vae_model.columns import plan_columns
 from vae_model.encoding import Encoded, TableEncoder, concat_encoded, fit_encoder
 from vae_model.errors import DataError
-from vae_model.explaining import take_rows
 from vae_model.forward import BlockScores, mean_of_members
 from vae_model.likelihood import unbound_log_sigma
 from vae_model.nearness import MAX_PROTOTYPES, choose_prototypes
@@ -147,10 +146,10 @@ def _split(rows: TrainingRows, encoder: TableEncoder, recipe: Recipe) -> tuple[R
         encoded = encoder.encode(batch, own=True)
         mine = chosen[start : start + encoded.rows]
         start += encoded.rows
-        held_out.append(take_rows(encoded, np.flatnonzero(mine)))
+        held_out.append(encoded.take(np.flatnonzero(mine)))
         whole = np.flatnonzero(mine)
         tested.append(batch.take(pa.array(whole[: math.ceil(len(whole) * share)])))
-        store.append(take_rows(encoded, np.flatnonzero(~mine)))
+        store.append(encoded.take(np.flatnonzero(~mine)))
     return store, concat_encoded(held_out), pa.Table.from_batches(tested)
 
 

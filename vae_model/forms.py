@@ -37,7 +37,9 @@ def _classify() -> Bytes:
 
 
 CLASSES = _classify()
-_KINDS, _KIND_OF_CLASS = np.unique(CLASSES), np.searchsorted(np.unique(CLASSES), np.arange(256))
+# The classes that there are, ascending, and the number of each among them.
+_KINDS = np.unique(CLASSES)
+_KIND_OF_CLASS = np.searchsorted(_KINDS, np.arange(256))
 
 
 def to_bytes(text: pa.Array) -> tuple[Bytes, Offsets]:

@@ -21,7 +21,6 @@ from vae_model.scales import Codes, Doubles, Floats
 WEIGHT = 2.0
 # A table of all pairs up to this size; beyond, pairs are looked up.
 MAX_CELLS = 262_144
-MAX_CANDIDATES = 64
 # Nats that the other column must tell about a held-out row's value.
 MIN_GAIN = 0.02
 CHECKED_ROWS = 50_000
@@ -93,8 +92,8 @@ class PairCounts:
         total = of_target.sum()
         prior = (np.maximum(of_target - own, 0.0) + 0.5) / (total - own + 0.5 * len(of_target))
         cells = condition.astype(np.int64) * self.shape[1] + target
-        place = np.searchsorted(self.cells, cells).clip(0, len(self.cells) - 1)
-        seen = np.where((self.cells[place] == cells) & (self.counts[place] > 1.0), self.counts[place], 0.0)
+        seen = _look_up(cells, self.cells, self.counts)
+        seen[seen == 1.0] = 0.0
         with_condition = np.maximum(of_condition - own, 0.0)[condition]
         likelihood: Doubles = (np.maximum(seen - own, 0.0) + WEIGHT * prior[target]) / (with_condition + WEIGHT)
         return likelihood
@@ -131,6 +130,13 @@ class PairCounts:
         return cls(data["target"], data["condition"], tuple(data["shape"]), cells, tensors[f"{prefix}.counts"])
 
 
+def _look_up(wanted: npt.NDArray[np.int64], cells: npt.NDArray[np.int64], counts: Doubles) -> Doubles:
+    """The counts of some cells, [n], among those that were seen (ascending); 0 of the others."""
+    place = np.searchsorted(cells, wanted).clip(0, len(cells) - 1)
+    found: Doubles = np.where(cells[place] == wanted, counts[place], 0.0)
+    return found
+
+
 def count_pairs(codes: Codes, sizes: Sequence[int], targets: Sequence[int]) -> tuple[PairCounts, ...]:
     """For each target the condition that tells most about it, if one does.
 
@@ -162,8 +168,7 @@ def _gain(codes: Codes, checked: npt.NDArray[np.bool_], sizes: Sequence[int], ta
     with_other = np.bincount(codes[other, fitted], minlength=sizes[other])
     pairs = codes[other].astype(np.int64) * sizes[target] + codes[target]
     cells, counts = np.unique(pairs[fitted], return_counts=True)
-    place = np.searchsorted(cells, pairs[checked]).clip(0, len(cells) - 1)
-    seen = np.where(cells[place] == pairs[checked], counts[place], 0)
+    seen = _look_up(pairs[checked], cells, counts.astype(np.float64))
     held = codes[target, checked]
     given = (seen + WEIGHT * alone[held]) / (with_other[codes[other, checked]] + WEIGHT)
     return float(np.mean(np.log(given) - np.log(alone[held])))

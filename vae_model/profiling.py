@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from vae_model.bundle import Bundle
 from vae_model.encoding import Encoded
-from vae_model.explaining import Explainer, take_rows
+from vae_model.explaining import Explainer
 from vae_model.profile import Counts, Profile, count_values, population_stability, profile_column
 from vae_model.scales import Doubles, to_array
 from vae_model.scorer import build_forward, score_rows
@@ -48,7 +48,7 @@ def _blame(bundle: Bundle, held_out: Encoded) -> Doubles:
     rows = score_rows(bundle, forward, held_out)
     count = int(np.clip(held_out.rows * BLAMED_SHARE, 1, MAX_BLAMED_ROWS))
     worst = np.argsort(rows.log10_p, kind="stable")[:count]
-    shares = Explainer(bundle, forward).shares(take_rows(held_out, worst), rows.terms[:, worst])
+    shares = Explainer(bundle, forward).shares(held_out.take(worst), rows.terms[:, worst])
     first = np.argmax(shares, axis=0)
     return np.bincount(first, minlength=len(bundle.features)) / count
 

@@ -55,14 +55,14 @@ class TextModel:
         forms: how often each form was seen.
         trigrams: [32768] uint8 steps of -log2 p of the third symbol after two others.
         tails: of length, -length and the worst window.
-        counted: rows of each trigram; known while training only, for rows that are among the counted.
+        own: the same for rows that are among the counted; known while training only.
     """
 
     grain: Grain
     forms: ValueCounts
     trigrams: npt.NDArray[np.uint8]
     tails: Tails
-    counted: Doubles | None = field(default=None, compare=False, repr=False)
+    own: npt.NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
 
     def measure(self, text: pa.Array, own: bool = False) -> Floats:
         """T of each text, [n]; `own`: each is one of the counted. NULL counts as empty."""
@@ -73,7 +73,7 @@ class TextModel:
         codes = np.zeros(len(text), np.int32)
         self.forms.encode_texts(forms, np.zeros(len(text), np.bool_), codes)
         of_form = self.forms.surprise[codes]
-        steps = quantise(_information(self.counted, own=True)) if own and self.counted is not None else self.trigrams
+        steps = self.own if own and self.own is not None else self.trigrams
         of_characters = self.tails.apply(_measure_characters(data, offsets, steps)).max(axis=0)
         # What never was has its limit, whatever extrapolation says; the order is kept.
         most = np.float32(never_seen(self.forms.rows))
@@ -109,12 +109,7 @@ def fit_text(text: pa.Array) -> TextModel:
     counted = np.bincount(_trigrams(data, offsets)[0], minlength=SYMBOLS**3).astype(np.float64)
     own = quantise(_information(counted, own=True))
     raw = _measure_characters(data, offsets, own) if len(known) else np.zeros((3, 1), np.float32)
-    return TextModel(grain, forms, quantise(_information(counted, own=False)), fit_tails(raw), counted)
-
-
-def forget_counts(model: TextModel) -> TextModel:
-    """The model without what only training needs."""
-    return replace(model, counted=None)
+    return TextModel(grain, forms, quantise(_information(counted, own=False)), fit_tails(raw), own)
 
 
 def _choose_grain(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> tuple[Grain, ValueCounts]:

@@ -83,10 +83,10 @@ class ValueCounts:
         """[L + 2] -log10 of the share of rows at least as rare as one of each code. A level seen once is as unusual as
         one never seen: the one row may be the same."""
         counts = np.concatenate([self.counts, [0.0, float(self.absent)]])
-        ordered = np.sort(np.append(counts, np.ones(1 if self.singles else 0)))
-        mass = np.where((ordered == 1.0) & (self.singles > 0), 0.0, ordered)
-        mass[np.flatnonzero(ordered == 1.0)[:1]] += (self.counts == 1.0).sum() * (self.singles > 0) + self.singles
-        rows = np.concatenate([[0.0], np.cumsum(mass)])
+        # All singles that are not kept are one more entry.
+        every, mass = np.append(counts, 1.0), np.append(counts, float(self.singles))
+        order = np.argsort(every, kind="stable")
+        ordered, rows = every[order], np.concatenate([[0.0], np.cumsum(mass[order])])
         at_least = rows[np.searchsorted(ordered, np.maximum(counts, 1.0), side="right")]
         share = (at_least + 1.0) / (self.rows + 1.0)
         surprise = -np.log10(np.minimum(share, 1.0))

@@ -1,13 +1,13 @@
 """One currency: every view of a row becomes a share of ordinary rows, and the row's statistic combines them.
 
-- network: each column's term in the VAE and in the second view, on the scale of its own tail (`tails`); the largest.
+- network: each column's term in the VAE and in the second view, on the scale of its own tail (`tails`).
 - whole: the sum of the same: rows of which nothing is wrong but everything odd.
 - counts, ranges: what counting says (`counted`).
 - near: the distance to the nearest training row (`nearness`), where tables are small enough.
 
-A view's s is -log10 of the share of held-out rows (for counts: of all training rows, each judged by the others) that
-it calls at least as unusual. Power means of a large exponent let one absurd value be enough, and add up where several
-things are odd.
+Each t is -log10 of the share of held-out rows (for counts: of all training rows, each judged by the others) that are at
+least as unusual. A power sum of a large exponent lets one absurd value be enough, and adds up where several things are
+odd; what values or ranges alone say beyond one row in a hundred is put on top, so that it does not drown in the sum.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ from vae_model.nearness import Prototypes
 from vae_model.scales import Doubles, Floats
 from vae_model.tails import OF_COLUMNS, Tails, add_columns, combine_columns, fit_tails
 
-# What is added up as it is; the others have a calibration of their own.
+# Sums over columns, which are added up as they are; whole rows' views have calibrations and weights.
 SUMS = ("network", "counts", "ranges")
-OTHERS = ("whole", "near", "sum", "values", "ranges")
 LIMITS = ("values", "ranges")
 # What single values say counts where it is rarer than one row in so many, as a power of ten.
 LIMIT = 2.0
@@ -42,8 +41,8 @@ class Views:
         terms: tails of the network's terms, [K or 2 K].
         counted: what needs no network.
         prototypes: training rows to be near to.
-        calibrations: of the views of whole rows, by name.
-        weights: of the same: what their t is worth beside a sum over columns.
+        calibrations: by name: of the views of whole rows, of LIMITS, and of the 'sum' of all.
+        weights: of the views of whole rows: what their t is worth beside a sum over columns.
     """
 
     terms: Tails
@@ -110,12 +109,11 @@ class Views:
 
     @classmethod
     def load(cls, data: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]], encoder: TableEncoder) -> Views:
-        named = data["calibrations"]
         return cls(
             Tails.from_tensors(tensors, "views.terms"),
             Counted.load(data["pairs"], tensors, encoder),
             Prototypes.from_tensors(tensors, len(encoder.layout.categories)),
-            {n: Calibration.load(named[n], tensors, f"views.{n}.calibration") for n in OTHERS if n in named},
+            {n: Calibration.load(c, tensors, f"views.{n}.calibration") for n, c in data["calibrations"].items()},
             data["weights"],
         )
 
