@@ -94,6 +94,7 @@ def test_one_day_twice_touches_no_other_partition(folder, engine, request):
     assert read(folder, target)["id"].to_pylist() == list(range(300))
 
 
+@pytest.mark.usefixtures("spark")
 def test_each_engine_replaces_what_the_other_wrote(folder, request):
     run(folder, "local", "both", request)
     run(folder, "spark", "both", request, "day = '2024-01-01'")
