@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vae_model.arrays import to_arrow_text
+from vae_model.explaining import USUAL
 from vae_model.forms import find_forms, to_bytes
 from vae_model.times import TimeEncoder
 
@@ -227,7 +228,7 @@ def _most_frequent(words: npt.NDArray[np.object_]) -> tuple[str, int]:
 
 def _describe_category(evidence: Evidence, value: str, count: int, usual: str, usual_count: int) -> str:
     n = len(evidence.rows)
-    instead = f" instead of '{usual}'" if usual_count >= MAJORITY * n else ""
+    instead = f" instead of '{usual}'" if usual_count >= MAJORITY * n and usual != USUAL else ""
     levels = evidence.levels or frozenset(("true", "false"))
     if count >= MAJORITY * n:
         return f"= '{value}'" + (" (never seen)" if value not in levels else instead)

@@ -30,8 +30,8 @@ from vae_model.schema import REASON
 TOP = 3
 MIN_SHARE = 0.05
 MAX_TEXT = 200
-# Expected where each value alone is: the row's values are rare together.
-USUAL = "a usual combination"
+# Expected where the value is what the model would guess, too: rare by itself or beside the others.
+USUAL = "something more usual"
 BY_TERMS = 0.05
 # Rows that are scored at once while a column of each is hidden.
 HIDDEN_ROWS = 30_000

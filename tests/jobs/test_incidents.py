@@ -14,6 +14,7 @@ from jobs.effects import Evidence, describe_effect, find_swap, group_by_effect
 from jobs.incidents import Incident, find_incidents, follow_incidents
 from jobs.nights import NightName
 from jobs.scene import Scene, build_scene, segment_columns
+from vae_model.explaining import USUAL
 
 NIGHTS = [f"2024-02-{day:02}" for day in range(1, 15)]
 A_NIGHT = 200
@@ -61,10 +62,23 @@ def test_effects_of_numbers_in_words(kind, observed, expected, effect):
         (["Q", "R", "S"], ["a", "a", "c"], "with values never seen"),
         (["b", "c", "a"], ["a", "a", "a"], "with other values instead of 'a'"),
         (["NULL", "NULL", "a"], ["a", "a", "c"], "NULL"),
+        (["c", "c", "c"], [USUAL] * 3, "= 'c'"),
     ],
 )
 def test_effects_of_categories_in_words(observed, expected, effect):
     assert describe_effect(evidence_of("category", observed, expected, {"a", "b", "c"})) == effect
+
+
+@pytest.mark.parametrize(
+    ("observed", "effect"),
+    [
+        (["15/0042", "16/1", "17/39"], "of a form like 9/9"),
+        (["n/a"] * 3, "always n/a"),
+        (["15/0042", "none", ""], "unusual"),
+    ],
+)
+def test_effects_of_texts_in_words(observed, effect):
+    assert describe_effect(evidence_of("text", observed, ["a form like 9999-999999"] * len(observed))) == effect
 
 
 def test_one_ratio_among_other_alerts_is_a_group():
