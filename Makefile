@@ -50,10 +50,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: setup ## Real flights end to end: Delta table, extract, train, score, report (ENGINE=local|spark)
 	@$(BIN)/sandtimer demo --engine $(ENGINE) $(ARGS)
 
-check: setup ## Lint, formatting and types
+check: setup ## Lint, formatting, types and which way imports go
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --cache-dir data/cache/import-linter
 
 format: setup ## Format the sources and apply the linter's safe fixes
 	$(BIN)/ruff check --fix .
@@ -64,7 +65,8 @@ test: setup ## All tests in two processes, Spark's in one of them (ARGS="-k spar
 
 test-floors: setup $(FLOORS) ## What reads and writes Delta, at the oldest versions that pyproject.toml allows
 	$(dir $(FLOORS))bin/python -m pytest -W ignore::DeprecationWarning -W ignore::PendingDeprecationWarning -k "not spark" \
-	  tests/jobs/delta tests/jobs/test_increment.py tests/jobs/test_keys.py tests/jobs/test_modes.py tests/jobs/test_score.py $(ARGS)
+	  tests/jobs/delta tests/jobs/scoring/test_increment.py tests/jobs/scoring/test_keys.py \
+	  tests/jobs/scoring/test_modes.py tests/jobs/scoring/test_score.py $(ARGS)
 
 $(FLOORS): pyproject.toml | $(INSTALLED)
 	@$(PYTHON) -m venv $(@D)

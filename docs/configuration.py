@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from jobs.config import Config
+from jobs.common.config import Config
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "configuration.md"

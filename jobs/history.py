@@ -1,57 +1,12 @@
-"""`history`: the scoring runs that made a scored table, as its own log tells them."""
+"""`sandtimer history` as a file of its own: `python -m jobs.history`, `spark-submit jobs/history.py`."""
 
-from __future__ import annotations
-
+import sys
 from pathlib import Path
 
-if __name__ == "__main__" and not __package__:  # as a script: the packages lie one folder up
-    import sys
-
+if not __package__:  # as a script: the packages lie one folder up
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from jobs.config import Config
-from jobs.engines.base import Engine, LogEntry
-from jobs.events import Field, Reporter
-from jobs.plan import target_ref
-
-
-def history(config: Config, engine: Engine, reporter: Reporter, limit: int = 20) -> None:
-    """The command: one line for each run, newest first.
-
-    Args:
-        config: the job.
-        engine: to read the log with.
-        reporter: gets the table.
-        limit: the most runs to show.
-
-    Raises:
-        DataError: there is no scored table.
-    """
-    target = engine.describe(target_ref(config))
-    runs = [entry for entry in engine.history(target) if entry.lineage]
-    reporter.table("run", f"Runs that made {target.ref.name}", [_describe(entry) for entry in runs[:limit]])
-    shown = f"{min(limit, len(runs)):,} of {len(runs):,} runs" if runs else "no run"
-    reporter.say("done", f"{shown} in the log of {target.ref.name} version {target.version}", runs=len(runs))
-
-
-def _describe(entry: LogEntry) -> dict[str, Field]:
-    lineage = entry.lineage or {}
-    since, until = lineage.get("since_version"), lineage.get("source_version")
-    return {
-        "version": entry.version,
-        "at": entry.timestamp.isoformat(timespec="seconds"),
-        "source": lineage.get("source"),
-        "source versions": f"{until}" if since is None else f"{since + 1} to {until}",
-        "action": lineage.get("action"),
-        "where": lineage.get("where"),
-        "rows": lineage.get("rows"),
-        "model": str(lineage.get("model_id"))[:12],
-        "engine": lineage.get("engine"),
-        "run": lineage.get("run_id"),
-    }
-
+from jobs.cli.main import main
 
 if __name__ == "__main__":
-    from jobs.cli import main
-
     main("history")

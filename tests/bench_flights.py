@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 import vae_model as vm
-from jobs.flights import load_flights
+from jobs.onboarding.flights import load_flights
 
 TRAIN_ROWS = 100_000
 

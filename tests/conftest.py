@@ -32,9 +32,9 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    """The session of the whole run: Delta on, no user interface, loopback only, UTC (jobs.spark_session says why)."""
-    from jobs.config import SparkConfig
-    from jobs.spark_session import build_session, local_settings
+    """The session of the whole run: Delta on, no user interface, loopback only, UTC (its module says why)."""
+    from jobs.common.config import SparkConfig
+    from jobs.engines.spark.session import build_session, local_settings
 
     conf: dict[str, str | int | float | bool] = {
         # Test tables have a handful of rows: every further partition is a task that does nothing.

@@ -11,8 +11,8 @@ import pytest
 from deltalake import DeltaTable
 
 from docs.configuration import PAGE, build_page, read_meanings
-from jobs.config import Config
-from jobs.errors import exit_code
+from jobs.common.config import Config
+from jobs.common.errors import exit_code
 from tests.documents import make_clone, read_blocks, run_block
 
 

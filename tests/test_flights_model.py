@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 import vae_model as vm
-from jobs.flights import load_flights
+from jobs.onboarding.flights import load_flights
 from tests.bench.detection.measures import area_under_roc
 from tests.bench.faults import CATEGORIES, FAULTS, NUMBERS, break_rows
 

@@ -12,16 +12,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from vae_model.api import encode, explain, generate, reconstruct, score
-from vae_model.bundle import Bundle, load
-from vae_model.columns import Column
+from vae_model.bundle.bundle import Bundle, load
 from vae_model.errors import BundleError, DataError, SandtimerError
+from vae_model.features.columns import Column
 from vae_model.schema import SCORE_COLUMNS, SCORE_SCHEMA
-from vae_model.scorer import Scorer, score_batches
+from vae_model.scoring.scorer import Scorer, score_batches
 
 if TYPE_CHECKING:
-    from vae_model.fitting import fit
     from vae_model.options import ColumnOptions, ModelOptions, TrainOptions
-    from vae_model.training import TrainEvent
+    from vae_model.training.fit import fit
+    from vae_model.training.loop import TrainEvent
 
 __all__ = [
     "SCORE_COLUMNS",
@@ -48,8 +48,8 @@ __all__ = [
 
 
 _LAZY = {
-    "fit": "fitting",
-    "TrainEvent": "training",
+    "fit": "training.fit",
+    "TrainEvent": "training.loop",
     "ColumnOptions": "options",
     "ModelOptions": "options",
     "TrainOptions": "options",

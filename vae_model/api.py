@@ -8,13 +8,13 @@ from datetime import datetime
 import numpy as np
 import pyarrow as pa
 
-from vae_model.bundle import Bundle
-from vae_model.encoders import CategoryEncoder, Encoder
+from vae_model.bundle.bundle import Bundle
 from vae_model.errors import DataError
-from vae_model.explaining import Explainer, decode_column, decode_rows, to_words
-from vae_model.likelihood import Outputs
-from vae_model.scales import Floats
-from vae_model.scorer import Explain, Scorer, build_forward, score_batches, score_rows
+from vae_model.features.encoders import CategoryEncoder, Encoder
+from vae_model.features.scales import Floats
+from vae_model.network.likelihood import Outputs
+from vae_model.scoring.explainer import Explainer, decode_column, decode_rows, to_words
+from vae_model.scoring.scorer import Explain, Scorer, build_forward, score_batches, score_rows
 
 CHUNK_ROWS = 65_536
 # Drawn at once: part of what a seed means.

@@ -49,7 +49,7 @@ class ColumnOptions(_Options):
 
 
 class ModelOptions(_Options):
-    """Shape of the network; 'auto' follows the rules of `vae_model.rules`.
+    """Shape of the network; 'auto' follows the rules of `vae_model.network.shape`.
 
     Attributes:
         kind: 'vae' (mu and sigma fork, ELBO) or 'autoencoder' (no fork, rmse loss).

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 import pyarrow.parquet as pq
 
-from vae_model.arrays import to_arrow, to_arrow_text, to_numpy
+from vae_model.features.arrays import to_arrow, to_arrow_text, to_numpy
 
 _RECORDS: Final = r'^\s*\{\s*"numRecords"\s*:\s*(?P<rows>\d+)'
 BATCH_ROWS: Final = 8_192

@@ -14,7 +14,8 @@ from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
-from jobs.delta.datafile import DataFile, Snapshot, first_line
+from jobs.common.errors import ConflictError
+from jobs.delta.datafile import DataFile, first_line
 from jobs.delta.filelist import FileList
 from jobs.delta.files import Layout, NewFile, serialise_partition
 from jobs.delta.mapping import find_odd_names
@@ -22,8 +23,8 @@ from jobs.delta.pruning import prune_files
 from jobs.delta.snapshot import open_snapshot, open_table
 from jobs.delta.statistics import creation_properties
 from jobs.delta.storage import TableRef
-from jobs.errors import ConflictError
-from jobs.predicate import Predicate
+from jobs.delta.version import Snapshot
+from jobs.predicates.predicate import Predicate
 from vae_model.errors import DataError
 
 MAX_ATTEMPTS: Final = 20

@@ -1,20 +1,12 @@
-"""What is known of one version of a Delta table: its schema, and its data files with their partition values and
-deletion vectors. It can travel to a worker, which needs pyarrow alone to read the rows."""
+"""One data file of a Delta table, with its partition values and its deletion vector."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.fs as pafs
-
-from jobs.delta.storage import TableRef, open_filesystem
-
-if TYPE_CHECKING:
-    from jobs.delta.filelist import FileList
 
 # How deltalake lists the causes of an error, and how a store that speaks S3 says no.
 _CAUSE = re.compile(r"\s*\x1b\[\d+m↳\x1b\[0m (.*)")
@@ -39,40 +31,6 @@ class DataFile:
     partition: Mapping[str, pa.Scalar]
     live: pa.BooleanArray | None = field(default=None, repr=False)
     removable: bool = True
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """One version of a Delta table.
-
-    Attributes:
-        schema: plain Arrow types under the table's own column names, partition columns included.
-        physical: the schema of the Parquet files; differs from `schema` by names where columns are mapped.
-        writer_features: what a writer must know, by the Delta protocol's names.
-    """
-
-    ref: TableRef
-    version: int
-    table_id: str
-    schema: pa.Schema
-    physical: pa.Schema
-    partition_columns: tuple[str, ...]
-    files: FileList
-    writer_features: frozenset[str]
-
-    @property
-    def rows(self) -> int:
-        return self.files.total_rows
-
-    @property
-    def filesystem(self) -> pafs.FileSystem:
-        """Rooted at the table's folder."""
-        return open_filesystem(self.ref.uri, self.ref.storage_options)
-
-    @property
-    def is_mapped(self) -> bool:
-        """Whether the files' columns have other names than the table's."""
-        return bool(self.physical.names != self.schema.names)
 
 
 def first_line(error: BaseException) -> str:

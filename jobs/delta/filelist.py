@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.delta.datafile import DataFile
-from vae_model.arrays import to_arrow, to_arrow_text, to_numpy
+from vae_model.features.arrays import to_arrow, to_arrow_text, to_numpy
 
 # What deltalake leaves as it is when it writes a path into the log.
 _PLAIN_IN_PATHS = "!$&'()+,-./:;=@~"

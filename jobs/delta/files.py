@@ -23,7 +23,7 @@ import pyarrow.types as pt
 
 from jobs.delta.statistics import choose_columns, summarise
 from jobs.delta.storage import create_folder
-from vae_model.arrays import count_bytes, to_arrow
+from vae_model.features.arrays import count_bytes, to_arrow
 
 FILE_BYTES: Final = 128 * 2**20
 ROW_GROUP_ROWS: Final = 131_072

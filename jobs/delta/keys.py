@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vae_model.arrays import to_arrow, to_numpy
 from vae_model.errors import DataError
+from vae_model.features.arrays import to_arrow, to_numpy
 
 _NOWHERE = to_arrow(np.array([-1], np.int32))[0]
 

@@ -24,7 +24,7 @@ from deltalake.exceptions import DeltaError
 
 from jobs.delta.actions import BATCH_ROWS, find_live, has_odd_files, read_checkpoint_files, read_commit_files
 from jobs.delta.mapping import MAPPING_MODE
-from vae_model.arrays import to_arrow_text
+from vae_model.features.arrays import to_arrow_text
 
 _PLAIN_FEATURES: Final = frozenset({"deletionVectors", "timestampNtz", "typeWidening", "vacuumProtocolCheck"})
 _NAME: Final = re.compile(r"(\d{20})\.(json|checkpoint\.parquet)")

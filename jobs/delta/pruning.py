@@ -9,12 +9,13 @@ from typing import overload
 import numpy as np
 import pyarrow as pa
 
-from jobs.delta.datafile import DataFile, Snapshot, first_line
+from jobs.delta.datafile import DataFile, first_line
 from jobs.delta.filelist import FileList
 from jobs.delta.reading import Condition, Filter, count_matching
-from jobs.predicate import Predicate
-from vae_model.arrays import to_arrow, to_numpy
+from jobs.delta.version import Snapshot
+from jobs.predicates.predicate import Predicate
 from vae_model.errors import DataError
+from vae_model.features.arrays import to_arrow, to_numpy
 
 _INDEX = "\0index"
 

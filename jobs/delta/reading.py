@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.delta.datafile import DataFile, Snapshot, first_line
+from jobs.delta.datafile import DataFile, first_line
 from jobs.delta.keys import KeySet
 from jobs.delta.streaming import OpenFile
-from vae_model.arrays import to_arrow, to_numpy
+from jobs.delta.version import Snapshot
 from vae_model.errors import DataError
+from vae_model.features.arrays import to_arrow, to_numpy
 
 _ROW = "\0row"
 

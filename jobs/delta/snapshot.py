@@ -13,11 +13,12 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from jobs.delta.datafile import Snapshot, first_line
+from jobs.delta.datafile import first_line
 from jobs.delta.filelist import FileList, list_files
 from jobs.delta.log import LoggedTable, NotPlainError, parse_values, read_log
 from jobs.delta.mapping import MAPPING_MODE, plain_schema, to_physical
 from jobs.delta.storage import TableRef, open_filesystem
+from jobs.delta.version import Snapshot
 from vae_model.errors import DataError
 
 _READABLE = frozenset(

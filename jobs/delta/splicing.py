@@ -15,9 +15,10 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
-from jobs.delta.datafile import DataFile, Snapshot
+from jobs.delta.datafile import DataFile
 from jobs.delta.files import Layout, NewFile, delete_files, place_file, serialise_partition, text_leaves
 from jobs.delta.statistics import choose_columns, summarise
+from jobs.delta.version import Snapshot
 from jobs.parquet.footer import Footer, NotUnderstood, read_footer
 from jobs.parquet.splice import Splicer
 from vae_model.errors import DataError

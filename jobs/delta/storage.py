@@ -11,8 +11,8 @@ from urllib.parse import unquote, urlsplit
 
 import pyarrow.fs as pafs
 
-from jobs.errors import ConfigError
-from jobs.s3 import add_environment, is_s3, open_s3
+from jobs.common.errors import ConfigError
+from jobs.common.s3 import add_environment, is_s3, open_s3
 
 _CATALOG_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*){1,2}")
 
@@ -20,7 +20,7 @@ _CATALOG_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*){1,2}")
 @dataclass(frozen=True)
 class TableRef:
     """A table as the config names it: a path, a URI, or a catalog name; the options may hold secrets. Those of a table
-    on S3 include what the environment says (`jobs.s3`)."""
+    on S3 include what the environment says (`jobs.common.s3`)."""
 
     name: str
     storage_options: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
-from jobs.delta.datafile import DataFile, Snapshot
-from vae_model.arrays import count_bytes, to_arrow
+from jobs.delta.datafile import DataFile
+from jobs.delta.version import Snapshot
+from vae_model.features.arrays import count_bytes, to_arrow
 
 BATCH_ROWS: Final = 65_536
 BATCH_BYTES: Final = 16 * 2**20

@@ -8,11 +8,11 @@ import pyarrow as pa
 from deltalake import Field, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
+from jobs.common.errors import ConflictError
 from jobs.delta.commit import check_names
 from jobs.delta.datafile import first_line
 from jobs.delta.snapshot import exists, open_table
 from jobs.delta.storage import TableRef
-from jobs.errors import ConflictError
 from vae_model.errors import DataError
 
 

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jobs.config import Config, EngineName
+    from jobs.common.config import Config, EngineName
     from jobs.engines.base import Engine
 
 
@@ -25,9 +25,9 @@ def build_engine(config: Config, name: EngineName | None = None) -> Engine:
         from jobs.engines.local import LocalEngine
 
         return LocalEngine()
-    from jobs.engines.spark import SparkEngine
-    from jobs.s3 import is_s3
-    from jobs.spark_session import build_session
+    from jobs.common.s3 import is_s3
+    from jobs.engines.spark.engine import SparkEngine
+    from jobs.engines.spark.session import build_session
 
     on_s3 = any(map(is_s3, (config.source.table, config.score.table)))
     return SparkEngine(build_session(config.spark, "sandtimer", config.source.storage_options, on_s3))

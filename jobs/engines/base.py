@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import pyarrow as pa
 
-from jobs.config import EngineName
+from jobs.common.config import EngineName
+from jobs.common.console import Advance
+from jobs.common.memory import keep_freed_memory
+from jobs.common.sampling import Sample
 from jobs.delta.changes import Piece
 from jobs.delta.storage import TableRef
-from jobs.events import Advance
-from jobs.memory import keep_freed_memory
-from jobs.predicate import Predicate
-from jobs.sampling import Sample
+from jobs.predicates.predicate import Predicate
 from vae_model import Bundle, Scorer
 
 if TYPE_CHECKING:
-    from jobs.delta.datafile import Snapshot
+    from jobs.delta.version import Snapshot
 
 Route: TypeAlias = Literal["files", "dataframe"]
 Lineage: TypeAlias = Mapping[str, str | int | None]

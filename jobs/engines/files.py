@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from jobs.common.errors import ConfigError
 from jobs.delta.commit import Change, check_names, check_removable, check_writable, create_table, replace_files
-from jobs.delta.datafile import DataFile, Snapshot
+from jobs.delta.datafile import DataFile
 from jobs.delta.filelist import NO_FILES, FileList
 from jobs.delta.files import Layout, delete_files
 from jobs.delta.keys import KeySet
@@ -17,11 +18,11 @@ from jobs.delta.pruning import bind, count_by_file, prune_files
 from jobs.delta.reading import Condition, Filter, HasKey
 from jobs.delta.snapshot import open_snapshot
 from jobs.delta.storage import TableRef, create_root
+from jobs.delta.version import Snapshot
 from jobs.engines.base import Lineage, ScorePlan, ScoreResult, Work
 from jobs.engines.logs import take_snapshot
 from jobs.engines.splitting import find_small_files, split_matches, split_work
 from jobs.engines.tasks import CompactFiles, KeepRows, ScoreFiles, Target, Task, TaskResult
-from jobs.errors import ConfigError
 from vae_model import SCORE_COLUMNS
 from vae_model.errors import DataError
 

@@ -12,7 +12,10 @@ from typing import Literal, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from jobs.config import EngineName
+from jobs.common.config import EngineName
+from jobs.common.console import Advance
+from jobs.common.errors import ConfigError
+from jobs.common.sampling import Sample
 from jobs.delta import snapshot as snapshots
 from jobs.delta.commit import check_names
 from jobs.delta.datafile import DataFile
@@ -36,13 +39,10 @@ from jobs.engines.base import (
 from jobs.engines.files import measure_files, score_files
 from jobs.engines.logs import describe_table, read_history, take_snapshot
 from jobs.engines.tasks import Task, TaskResult
-from jobs.errors import ConfigError
-from jobs.events import Advance
-from jobs.predicate import Predicate
-from jobs.sampling import Sample
+from jobs.predicates.predicate import Predicate
 from vae_model import Bundle
 from vae_model.errors import DataError
-from vae_model.products import one_blas_thread
+from vae_model.network.products import one_blas_thread
 
 T = TypeVar("T")
 # Of a table that is summarised, at most.

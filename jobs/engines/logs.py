@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from jobs.delta.changes import parse_lineage
-from jobs.delta.datafile import Snapshot
 from jobs.delta.log import read_commit_infos
 from jobs.delta.snapshot import open_snapshot, open_table
 from jobs.delta.storage import TableRef, open_filesystem
+from jobs.delta.version import Snapshot
 from jobs.engines.base import LogEntry, TableState
 
 

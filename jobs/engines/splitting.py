@@ -8,8 +8,9 @@ from typing import Final
 
 import pyarrow.parquet as pq
 
-from jobs.delta.datafile import DataFile, Snapshot
+from jobs.delta.datafile import DataFile
 from jobs.delta.files import FILE_BYTES, PartitionKey, serialise_partition
+from jobs.delta.version import Snapshot
 from jobs.engines.tasks import SMALL_BYTES, Part
 
 MIN_TASK_BYTES: Final = 4 * 2**20

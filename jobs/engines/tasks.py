@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from jobs.delta.datafile import DataFile, Snapshot
+from jobs.delta.datafile import DataFile
 from jobs.delta.files import Layout, NewFile, TableWriter, delete_files
 from jobs.delta.reading import Filter, count_matching, read_file, read_row_group
 from jobs.delta.splicing import Group, check_carried, find_finite, splice_file
 from jobs.delta.storage import TableRef, open_filesystem
+from jobs.delta.version import Snapshot
 from jobs.parquet.footer import Footer, NotUnderstood
-from vae_model.arrays import count_bytes
 from vae_model.errors import DataError
-from vae_model.scorer import Scorer
+from vae_model.features.arrays import count_bytes
+from vae_model.scoring.scorer import Scorer
 
 # Rows that are scored at once: below it the network's fixed costs show, far above it its caches overflow.
 SCORE_ROWS: Final = 32_768
@@ -29,7 +30,7 @@ SMALL_BYTES: Final = 16 * 2**20
 CARRIED_ROWS: Final = 524_288
 
 if TYPE_CHECKING:
-    from jobs.events import Advance
+    from jobs.common.console import Advance
 
 Columns: TypeAlias = dict[str, pa.Array]
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jobs.reporting.counts import Counts
+from jobs.reporting.column_counts import Counts
+from jobs.reporting.headline import find_limit, is_over
 from jobs.reporting.latent import LatentMap
 from jobs.reporting.nights import Night
-from jobs.reporting.summaries import BIN
 from jobs.reporting.svg import ACCENT, ALERT, CARD, FONT_PX, GRID, INK, MUTED, draw_svg
-from jobs.reporting.verdict import find_limit, is_over
+from jobs.tables.summaries import BIN
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from jobs.conditions import equals, is_true
+from jobs.common.sampling import Sample
 from jobs.engines.base import Engine, TableState
-from jobs.predicate import Predicate, combine
-from jobs.reporting.counts import Counts
-from jobs.sampling import Sample
+from jobs.predicates.conditions import equals, is_true
+from jobs.predicates.predicate import Predicate, combine
+from jobs.reporting.column_counts import Counts
 
 Points = npt.NDArray[np.float64]
 _SEED = 11

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from jobs.engines.base import Engine, TableState
-from jobs.nights import NightName
-from jobs.reporting.scope import Scope
-from jobs.reporting.summaries import NIGHTS, merge_nights, summarise_nights
+from jobs.reporting.row_filter import Scope
+from jobs.tables.nights import NightName
+from jobs.tables.summaries import NIGHTS, merge_nights, summarise_nights
 
 
 @dataclass(frozen=True)

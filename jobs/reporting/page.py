@@ -9,18 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jobs.config import Monitor
+from jobs.common.config import Monitor
+from jobs.common.errors import SetupError
 from jobs.engines.base import LogEntry, TableState
-from jobs.errors import SetupError
 from jobs.reporting import charts
-from jobs.reporting.counts import Counts
+from jobs.reporting.column_counts import Counts
+from jobs.reporting.headline import Verdict, find_limit
 from jobs.reporting.latent import LatentMap
+from jobs.reporting.monitoring import Watched
 from jobs.reporting.nights import Night, sum_blame
 from jobs.reporting.quality import ColumnQuality
-from jobs.reporting.scope import Scope
+from jobs.reporting.row_filter import Scope
 from jobs.reporting.strangest import StrangeRow
-from jobs.reporting.verdict import Verdict, find_limit
-from jobs.reporting.watching import Watched
 from vae_model import Bundle
 
 if TYPE_CHECKING:

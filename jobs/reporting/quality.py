@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pyarrow.types as pt
 
-from jobs.reporting.counts import Counts
+from jobs.reporting.column_counts import Counts
 from vae_model import Bundle
-from vae_model.encoders import CategoryEncoder, NumberEncoder
-from vae_model.explaining import to_words
-from vae_model.times import TimeEncoder
+from vae_model.features.encoders import CategoryEncoder, NumberEncoder
+from vae_model.features.times import TimeEncoder
+from vae_model.scoring.explainer import to_words
 
 NULL_SURPLUS = 0.01
 _SHOWN_VALUES = 5

@@ -10,17 +10,17 @@ from typing import Any
 import pyarrow as pa
 
 import vae_model as vm
-from jobs.conditions import compare_with
-from jobs.config import Config
+from jobs.common.config import Config
+from jobs.common.sampling import hashable_columns
 from jobs.engines.base import Engine, TableState
-from jobs.models import find_model
-from jobs.predicate import combine
-from jobs.reporting.counts import Counts
-from jobs.reporting.scope import Scope
-from jobs.reporting.summaries import name_nights, pick_top, to_batch
-from jobs.sampling import hashable_columns
-from jobs.verdicts import read_verdicts
-from vae_model.explaining import MIN_SHARE, TOP, to_words
+from jobs.labels.verdicts import read_verdicts
+from jobs.models.store import find_model
+from jobs.predicates.conditions import compare_with
+from jobs.predicates.predicate import combine
+from jobs.reporting.column_counts import Counts
+from jobs.reporting.row_filter import Scope
+from jobs.tables.summaries import name_nights, pick_top, to_batch
+from vae_model.scoring.explainer import MIN_SHARE, TOP, to_words
 
 _SCORES = ("anomaly_score", "is_anomaly", "top_columns", "model_id")
 

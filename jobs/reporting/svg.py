@@ -11,8 +11,8 @@ from contextlib import suppress
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
-from jobs.errors import SetupError
-from jobs.paths import cache_dir
+from jobs.common.errors import SetupError
+from jobs.common.paths import cache_dir
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.incidents import Incident
-from jobs.nights import NightName
+from jobs.monitoring.incidents import Incident
+from jobs.tables.nights import NightName
 from tests.bench.faults import FAULTS
 from tests.bench.nights import Break, Plant, ScoredYear, Values
 

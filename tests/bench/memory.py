@@ -12,7 +12,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 import vae_model as vm
-from jobs.flights import load_flights
+from jobs.onboarding.flights import load_flights
 
 COPIES = 3
 

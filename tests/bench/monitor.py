@@ -17,13 +17,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import vae_model as vm
-from jobs.config import Monitor
-from jobs.drift import Drift, compare_alerts, compare_features, compare_latents, compare_scores, count_features
-from jobs.flights import load_flights
+from jobs.common.config import Monitor
+from jobs.monitoring.drift import (
+    Drift,
+    compare_alerts,
+    compare_features,
+    compare_latents,
+    compare_scores,
+    count_features,
+)
+from jobs.onboarding.flights import load_flights
 from tests.bench import incidents
 from tests.bench.faults import FAULTS
 from tests.bench.nights import BUDGET, NIGHT, ScoredYear
-from vae_model.profiling import measure_nights
+from vae_model.training.profiling import measure_nights
 
 KINDS = {"carrier": "category", "time_hour": "time", "flight": "ignored", "tailnum": "ignored"}
 DAYS_FROM_1970 = 15_706

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import vae_model as vm
-from jobs.incidents import Incident, follow_incidents
-from jobs.nights import NightName
-from jobs.scene import build_scene, segment_columns
+from jobs.monitoring.alert_context import build_scene, segment_columns
+from jobs.monitoring.incidents import Incident, follow_incidents
+from jobs.tables.nights import NightName
 
 Bools = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.intp]

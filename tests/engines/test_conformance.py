@@ -11,10 +11,10 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 import vae_model as vm
-from jobs.config import Config
+from jobs.common.config import Config
+from jobs.common.console import build_reporter
 from jobs.engines import build_engine
-from jobs.events import build_reporter
-from jobs.score import score
+from jobs.scoring.score import score
 
 AT = datetime(2024, 5, 1, tzinfo=UTC)
 SECTIONS = {

@@ -16,8 +16,8 @@ from pyspark.sql import functions as F
 
 import vae_model as vm
 from jobs.delta.storage import TableRef
-from jobs.engines.spark_tables import SparkTables
-from jobs.spark import score_udf
+from jobs.engines.spark.tables import SparkTables
+from jobs.engines.spark.udf import score_udf
 from tests.engines.workbench import Workbench
 
 RECORDS = "spark.sql.execution.arrow.maxRecordsPerBatch"

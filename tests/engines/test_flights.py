@@ -11,10 +11,10 @@ import pytest
 from deltalake import write_deltalake
 
 import vae_model as vm
-from jobs.flights import load_flights
+from jobs.onboarding.flights import load_flights
 from tests.engines.workbench import AT, ENGINES, Workbench, assert_same_cells, assert_same_scores
 from vae_model import Scorer
-from vae_model.scorer import Explain
+from vae_model.scoring.scorer import Explain
 
 ROWS = 20_000
 IGNORED = ("id", "flight", "tailnum", "flight_date")

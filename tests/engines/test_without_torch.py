@@ -52,8 +52,8 @@ pq.write_table(vm.score(rows, bundle, explain="all", scored_at=datetime(2024, 5,
 vm.explain(rows.slice(0, 2), bundle), vm.encode(rows, bundle), vm.reconstruct(rows, bundle), vm.generate(3, bundle)
 """
 EXECUTORS = """
-from jobs.config import SparkConfig
-from jobs.spark_session import build_session
+from jobs.common.config import SparkConfig
+from jobs.engines.spark.session import build_session
 from pyspark.sql.functions import udf
 
 def find_torch(_):

@@ -14,13 +14,13 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 import vae_model as vm
-from jobs.config import Config
+from jobs.common.config import Config
+from jobs.common.console import build_reporter
 from jobs.delta.storage import TableRef
 from jobs.engines import build_engine
 from jobs.engines.base import Engine, ScorePlan
-from jobs.events import build_reporter
-from jobs.plan import make_plan
-from jobs.score import score
+from jobs.scoring.plan import make_plan
+from jobs.scoring.score import score
 
 AT = datetime(2024, 5, 1, tzinfo=UTC)
 ENGINES = ("local", "spark")

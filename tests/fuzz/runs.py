@@ -16,7 +16,7 @@ import pyarrow as pa
 import yaml
 from deltalake import DeltaTable, QueryBuilder, write_deltalake
 
-from jobs.values import write_value
+from jobs.predicates.values import write_value
 from tests.fuzz.tables import OddTable, make_table, more_rows
 from tests.jobs.job import Outcome, invoke
 

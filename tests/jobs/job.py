@@ -14,8 +14,8 @@ import yaml
 from deltalake import DeltaTable
 from typer.testing import CliRunner
 
-from jobs.cli import app
-from jobs.config import Config
+from jobs.cli.main import app
+from jobs.common.config import Config
 
 ENGINES = ("local", "spark")
 

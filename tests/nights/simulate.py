@@ -29,12 +29,12 @@ import yaml
 from deltalake import DeltaTable, WriterProperties, write_deltalake
 
 import vae_model as vm
-from jobs.config import Config
+from jobs.common.config import Config
+from jobs.common.errors import exit_code
 from jobs.engines import build_engine
 from jobs.engines.base import Engine
-from jobs.errors import exit_code
-from jobs.flights import load_flights
-from jobs.score import score
+from jobs.onboarding.flights import load_flights
+from jobs.scoring.score import score
 from vae_model import SCORE_COLUMNS
 
 ROOT = Path(__file__).parents[2]
@@ -338,7 +338,7 @@ class Simulation:
     def _overlap_spark(self) -> list[int | None]:
         from pyspark.sql import SparkSession
 
-        from jobs.engines.spark import SparkEngine
+        from jobs.engines.spark.engine import SparkEngine
 
         session = SparkSession.active()
 
@@ -385,7 +385,7 @@ def simulate(course: Course, flights: pa.Table, say: Callable[[str], None] = pri
 
 def _spark_settings() -> dict[str, str | int]:
     """As in the tests: the tables are small, and a JVM that is killed soon had better compile fast."""
-    from jobs.spark_session import local_settings
+    from jobs.engines.spark.session import local_settings
 
     java = "spark.driver.extraJavaOptions"
     return {

@@ -30,7 +30,7 @@ KILLED = """
 import os, signal
 from jobs.engines import files
 files.create_table = files.replace_files = lambda *a: os.kill(os.getpid(), signal.SIGKILL)
-from jobs.cli import main
+from jobs.cli.main import main
 main()
 """
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.java import ensure_java_home
+from jobs.engines.spark.java import ensure_java_home
 from tests.documents import make_clone
 
 START_S = 240

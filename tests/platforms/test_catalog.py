@@ -24,16 +24,16 @@ HIVE_SITE = """\
 """
 MAKE_TABLE = """
 import sys
-from jobs.config import SparkConfig
-from jobs.spark_session import build_session
+from jobs.common.config import SparkConfig
+from jobs.engines.spark.session import build_session
 
 spark = build_session(SparkConfig(conf={"spark.sql.catalogImplementation": "hive"}), "tables", {})
 spark.sql("CREATE DATABASE lake")
 spark.sql(f"CREATE TABLE lake.orders USING delta LOCATION '{sys.argv[1]}'")
 """
 READ_TABLE = """
-from jobs.config import SparkConfig
-from jobs.spark_session import build_session
+from jobs.common.config import SparkConfig
+from jobs.engines.spark.session import build_session
 
 spark = build_session(SparkConfig(conf={"spark.sql.catalogImplementation": "hive"}), "analyst", {})
 row = spark.sql("SELECT count(*) AS rows, count(DISTINCT order_id) AS orders FROM lake.orders_scored").first()

@@ -59,7 +59,7 @@ class Announcer:
 
     def find_spec(self, name, path=None, target=None):
         spec = self.finder.find_spec(name, path, target)
-        if spec is not None and name == "vae_model.scorer":
+        if spec is not None and name == "vae_model.scoring.scorer":
             load = spec.loader.exec_module
 
             def load_and_wrap(module):

@@ -11,9 +11,16 @@ import pyspark
 import pytest
 from deltalake import DeltaTable
 
-from jobs.config import SparkConfig
-from jobs.jars import find_jars, resolve_packages
-from jobs.spark_session import DELTA_CATALOG, DELTA_EXTENSION, EXTENSIONS, SESSION_CATALOG, delta_packages, jars_folder
+from jobs.common.config import SparkConfig
+from jobs.engines.spark.jars import find_jars, resolve_packages
+from jobs.engines.spark.session import (
+    DELTA_CATALOG,
+    DELTA_EXTENSION,
+    EXTENSIONS,
+    SESSION_CATALOG,
+    delta_packages,
+    jars_folder,
+)
 from tests.documents import read_blocks
 from tests.engines.workbench import assert_same_cells, assert_same_scores
 from tests.platforms.servers import BASH, HOST, find_port, listens, run, serve, spark_environment
@@ -26,7 +33,7 @@ import pyarrow.parquet as pq
 from datetime import UTC, datetime
 from pyspark.sql import SparkSession
 import vae_model as vm
-from jobs.spark import is_connect, register, score_udf
+from jobs.engines.spark.udf import is_connect, register, score_udf
 
 spark = SparkSession.builder.getOrCreate()
 assert is_connect(spark)

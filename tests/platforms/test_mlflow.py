@@ -132,8 +132,8 @@ def test_every_kind_of_column_goes_through_a_registered_model(tmp_path, client):
     from datetime import UTC, date, datetime, time, timedelta
     from decimal import Decimal
 
-    from jobs.config import MlflowConfig
-    from jobs.tracking import _log_model
+    from jobs.common.config import MlflowConfig
+    from jobs.models.tracking import _log_model
 
     moments = [datetime(2024, 1, 1 + n % 28, n % 24, tzinfo=UTC) for n in range(60)]
     table = pa.table(

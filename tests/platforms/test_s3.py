@@ -19,11 +19,11 @@ import yaml
 from deltalake import DeltaTable, write_deltalake
 
 import vae_model as vm
-from jobs.config import Config
+from jobs.common.config import Config
+from jobs.common.errors import ConflictError
 from jobs.engines.base import ScoreResult, ScoringOptions
 from jobs.engines.local import LocalEngine
-from jobs.errors import ConflictError
-from jobs.plan import make_plan
+from jobs.scoring.plan import make_plan
 from tests.documents import read_blocks
 from tests.engines.workbench import AT, ENGINES
 from tests.platforms.conftest import CONFIG, HTTP, KEYS, SECRET

@@ -16,7 +16,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 import vae_model as vm
-from jobs.flights import load_flights, write_delta
+from jobs.onboarding.flights import load_flights, write_delta
 from tests.conftest import ROOT
 from tests.documents import read_blocks, run_block
 from tests.jobs.job import invoke

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.flights import load_flights
+from jobs.onboarding.flights import load_flights
 
 Doubles = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

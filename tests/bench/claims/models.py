@@ -11,8 +11,8 @@ import pyarrow as pa
 
 import vae_model as vm
 from tests.bench.claims.data import Bools, Doubles, to_matrix, to_table
-from vae_model.likelihood import Outputs
-from vae_model.scorer import build_forward
+from vae_model.network.likelihood import Outputs
+from vae_model.scoring.scorer import build_forward
 
 FIT: Mapping[str, Any] = {"layers": (64, 32), "members": 1, "trim": 0.0, "patience": 0}
 

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from tests.bench.detection.detectors import Detector, Floats, Sandtimer, build_detector
 from tests.bench.detection.measures import Bools, area_under_roc, average_precision
-from vae_model.scorer import build_forward, score_rows
+from vae_model.scoring.scorer import build_forward, score_rows
 
 RARITY = "value rarity"
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from rich.progress import track
 
-from jobs.flights import load_flights
+from jobs.onboarding.flights import load_flights
 from tests.bench.detection.detectors import build_detector
 from tests.bench.detection.measures import Result
 from tests.bench.faults import CATEGORIES, FAULTS, NUMBERS, break_rows

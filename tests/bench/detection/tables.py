@@ -1,5 +1,5 @@
 """Other people's tables: three quarters to train on, and copies of the other rows with one wrong cell each, planted by
-the kind of a column (vae_model/planting.py). Each fault in each column is ranked against the clean rows."""
+the kind of a column (vae_model/training/planting.py). Each fault in each column is ranked against the clean rows."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from rich.table import Table
 
 from tests.bench.detection.detectors import Sandtimer, build_detector
 from tests.bench.detection.measures import Result, area_under_roc
-from vae_model.columns import plan_columns
+from vae_model.features.columns import plan_columns
 from vae_model.options import ColumnOptions
-from vae_model.planting import plant_faults
+from vae_model.training.planting import plant_faults
 
 ROWS_PER_FAULT = 150
 BUDGET = 0.001

@@ -11,7 +11,7 @@ import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 
 import vae_model as vm
-from jobs.flights import PARTITION, load_flights
+from jobs.onboarding.flights import PARTITION, load_flights
 
 FOLDER = Path("data/bench/scoring")
 FEATURES, FACTORS, CARRIED = 32, 6, 200

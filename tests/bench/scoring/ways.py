@@ -19,13 +19,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.config import Config, SparkConfig
+from jobs.common.config import Config, SparkConfig
+from jobs.common.console import build_reporter
 from jobs.engines import build_engine
-from jobs.events import build_reporter
-from jobs.jars import delta_package, find_jars, resolve_packages
-from jobs.java import ensure_java_home
-from jobs.score import score
-from jobs.spark_session import (
+from jobs.engines.spark.jars import delta_package, find_jars, resolve_packages
+from jobs.engines.spark.java import ensure_java_home
+from jobs.engines.spark.session import (
     DELTA_CATALOG,
     DELTA_EXTENSION,
     EXTENSIONS,
@@ -33,6 +32,7 @@ from jobs.spark_session import (
     build_session,
     jars_folder,
 )
+from jobs.scoring.score import score
 from tests.bench.scoring.data import Case
 from tests.bench.scoring.measure import Cost, measure
 from vae_model import SCORE_SCHEMA, load

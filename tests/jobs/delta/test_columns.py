@@ -17,7 +17,7 @@ from jobs.delta.columns import compare_columns
 from jobs.delta.storage import TableRef
 from jobs.engines.local import LocalEngine
 from tests.jobs.job import Job, fingerprint
-from tests.jobs.test_increment import nothing, refused, why
+from tests.jobs.scoring.test_increment import nothing, refused, why
 from vae_model import SCORE_COLUMNS
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from jobs.delta.reading import read_file
 from jobs.delta.snapshot import open_snapshot
 from jobs.delta.storage import TableRef
 from jobs.engines.local import LocalEngine
-from jobs.predicate import parse_where
+from jobs.predicates.predicate import parse_where
 from tests.jobs.job import Job, fingerprint
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def test_renamed_columns_have_their_new_names(name: str, tables: Path, orders: p
 
 @pytest.mark.parametrize("name", ["deleted", "mapped", "both"])
 def test_engines_count_and_read_the_same(name: str, tables: Path, spark: SparkSession) -> None:
-    from jobs.engines.spark import SparkEngine
+    from jobs.engines.spark.engine import SparkEngine
 
     where = parse_where("order_id < 320 AND shop <> 'oslo'")
     ref, found = TableRef(str(tables / name)), []

@@ -12,14 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import WriterProperties, write_deltalake
 
-from jobs.delta.datafile import DataFile, Snapshot
+from jobs.delta.datafile import DataFile
 from jobs.delta.keys import KeySet
 from jobs.delta.pruning import bind
 from jobs.delta.reading import HasKey, count_matching, read_file
 from jobs.delta.snapshot import open_snapshot
 from jobs.delta.storage import TableRef
 from jobs.delta.streaming import BATCH_BYTES, OpenFile
-from jobs.predicate import parse_where
+from jobs.delta.version import Snapshot
+from jobs.predicates.predicate import parse_where
 
 ONE_GROUP = WriterProperties(max_row_group_size=10**9)
 

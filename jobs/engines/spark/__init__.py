@@ -1,0 +1,1 @@
+"""The Spark engine, and everything that Spark needs of a machine."""

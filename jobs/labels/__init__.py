@@ -1,0 +1,1 @@
+"""What people said about alerts, and what follows from it."""

@@ -1,0 +1,1 @@
+"""What `monitor` finds in scored tables: drift and incidents."""

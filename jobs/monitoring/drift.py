@@ -1,0 +1,304 @@
+"""Drift: how far a run's rows are from the rows that the model was trained on, column by column, and what of it is
+more than the limits allow. Pure functions on counts: rows come in batches and are never kept.
+
+Two conditions make an alarm: an effect of a size that matters (a limit of the config), and a test that says it is no
+accident of few rows. Sources: Kolmogorov's distribution with Stephens' correction (1970), on bins, which makes the test
+conservative; Wilson and Hilferty's approximation (1931) of chi-square.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+import vae_model as vm
+from jobs.common.config import Monitor
+from vae_model.bundle.profile import ColumnProfile, Counts, count_values, population_stability
+
+Doubles = npt.NDArray[np.float64]
+# Nothing below it counts as more than chance.
+SIGNIFICANT: Final = 1e-4
+# Beyond what single nights of the training rows did.
+MARGIN: Final = 1.2
+# Mean KL of a latent unit below which its posterior is the prior, whatever the row.
+COLLAPSED_NATS: Final = 0.01
+# Variance over rows of a latent unit's mean below which it says the same of every row.
+STILL_VARIANCE: Final = 1e-3
+# Normal rows' scores are known without looking: a p-value is uniform.
+_SCORE_SHARES: Final = (0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995)
+# Whose scores are kept; of normal rows 0.30, 1, 2 and 3.
+SCORE_QUANTILES: Final = (0.5, 0.9, 0.99, 0.999)
+
+
+@dataclass(frozen=True)
+class Drift:
+    """One column of a run against training. Score columns have rows of their own: `anomaly_score` (its distribution
+    against calibration), `is_anomaly` (rate against the budget) and `latent_mu` (latent units in use).
+
+    Attributes:
+        rows: of the run that were looked at.
+        psi: population stability index; None where there is no distribution.
+        test: that `statistic` and `p_value` belong to.
+        null_share: of the run; `expected_null_share` of training, and likewise for categories that training never saw.
+        value: the rate or number that the column stands for, `expected` what it should be: the share of rows with a
+            score above 1, the alert rate, the latent units in use.
+        quantiles: of the scores, at SCORE_QUANTILES.
+        alarms: sentences; empty where all is within the limits.
+    """
+
+    column: str
+    rows: int
+    psi: float | None = None
+    test: Literal["kolmogorov-smirnov", "chi-square"] | None = None
+    statistic: float | None = None
+    p_value: float | None = None
+    null_share: float | None = None
+    expected_null_share: float | None = None
+    unseen_share: float | None = None
+    expected_unseen_share: float | None = None
+    value: float | None = None
+    expected: float | None = None
+    quantiles: tuple[float, ...] = ()
+    alarms: tuple[str, ...] = ()
+
+
+def count_features(bundle: vm.Bundle, batches: Iterable[pa.RecordBatch]) -> dict[str, Counts]:
+    """Count rows by the bins of the bundle's profile; feature columns that the batches lack are left out.
+
+    Raises:
+        DataError: the bundle has no profile.
+    """
+    counted: dict[str, Counts] = {}
+    columns = list(zip(profile_of(bundle), bundle.encoder.encoders, strict=True))
+    for batch in batches:
+        for profile, encoder in columns:
+            if profile.name in batch.schema.names:
+                found = count_values(profile, encoder, batch.column(profile.name))
+                counted[profile.name] = counted[profile.name] + found if profile.name in counted else found
+    return counted
+
+
+def profile_of(bundle: vm.Bundle) -> tuple[ColumnProfile, ...]:
+    """What training saw in each feature column.
+
+    Raises:
+        DataError: the bundle is older than profiles.
+    """
+    if bundle.profile is None:
+        raise vm.DataError(
+            "a bundle with statistics of its training rows",
+            f"model {bundle.model_id[:12]} of an earlier version, without them",
+            "retrain to get training statistics: run `sandtimer train`",
+        )
+    return bundle.profile.columns
+
+
+def compare_features(bundle: vm.Bundle, counted: Mapping[str, Counts], limits: Monitor) -> list[Drift]:
+    """The drift of every counted feature column, in the model's order."""
+    return [compare_column(p, counted[p.name], limits) for p in profile_of(bundle) if p.name in counted]
+
+
+def compare_column(profile: ColumnProfile, found: Counts, limits: Monitor) -> Drift:
+    """One column's drift."""
+    expected = np.asarray(profile.counts, dtype=np.float64)
+    psi = population_stability(expected, found.counts)
+    if profile.levels:
+        test: Literal["kolmogorov-smirnov", "chi-square"] = "chi-square"
+        statistic, p_value = chi_square_test(expected, found.counts)
+    else:
+        test = "kolmogorov-smirnov"
+        statistic, p_value = kolmogorov_smirnov_test(expected, found.counts)
+    drift = Drift(
+        profile.name,
+        found.rows,
+        psi,
+        test,
+        statistic,
+        p_value,
+        null_share=_share(found.nulls, found.rows),
+        expected_null_share=_share(profile.nulls, profile.rows),
+        unseen_share=_share(found.unseen, found.rows) if profile.levels else None,
+        expected_unseen_share=_share(profile.unseen, profile.rows) if profile.levels else None,
+    )
+    return _with_alarms(drift, _alarms_of_column(drift, profile, found, limits))
+
+
+def compare_scores(scores: Doubles, limits: Monitor) -> Drift:
+    """Scores against calibration: of normal rows one in ten has a score above 1, one in a hundred above 2."""
+    edges = -np.log10(1.0 - np.asarray(_SCORE_SHARES))
+    expected = np.diff(np.asarray((0.0, *_SCORE_SHARES, 1.0))) * 1e6
+    found = np.bincount(np.searchsorted(edges, scores), minlength=len(expected))
+    statistic, p_value = kolmogorov_smirnov_test(expected, found)
+    high = float((scores > 1.0).mean()) if len(scores) else 0.0
+    drift = Drift(
+        "anomaly_score",
+        len(scores),
+        population_stability(expected, found),
+        "kolmogorov-smirnov",
+        statistic,
+        p_value,
+        value=high,
+        expected=0.1,
+        quantiles=tuple(map(float, np.quantile(scores, SCORE_QUANTILES))) if len(scores) else (),
+    )
+    if high <= limits.score_limit or p_value >= SIGNIFICANT:
+        return drift
+    sentence = (
+        f"anomaly_score: expected 10% of rows above 1, as of normal rows, found {high:.0%}, more than"
+        f" {limits.score_limit:.0%} (median {drift.quantiles[0]:.2f}, of normal rows 0.30): the rows have changed as a"
+        " whole"
+    )
+    return _with_alarms(drift, [sentence])
+
+
+def compare_alerts(alerts: int, rows: int, budget: float, limits: Monitor) -> Drift:
+    """The alert rate against the budget."""
+    rate = _share(alerts, rows)
+    drift = Drift("is_anomaly", rows, p_value=poisson_tail(alerts, budget * rows), value=rate, expected=budget)
+    if rate <= limits.alert_limit * budget or poisson_tail(alerts, limits.alert_limit * budget * rows) >= 0.05:
+        return drift
+    sentence = (
+        f"is_anomaly: expected about {budget:.3%} of rows (the alert budget), found {rate:.3%}: {alerts:,} of {rows:,},"
+        f" more than {limits.alert_limit:g} times as many"
+    )
+    return _with_alarms(drift, [sentence])
+
+
+def compare_latents(bundle: vm.Bundle, mu: Doubles, sigma: Doubles, limits: Monitor) -> Drift | None:
+    """Latent units in use, by mean KL over rows, against those that training saw; None for models without any.
+
+    Args:
+        bundle: the model.
+        mu: [n, units] of scored rows.
+        sigma: [n, units].
+        limits: of the config.
+    """
+    if bundle.latent_kl is None or not bundle.shape.forks or not len(mu):
+        return None
+    kl = 0.5 * (mu * mu + sigma * sigma - 1.0 - 2.0 * np.log(np.maximum(sigma, 1e-30)))
+    trained = bundle.latent_kl.ravel() > COLLAPSED_NATS
+    used = trained & (kl.mean(axis=0) > COLLAPSED_NATS) & (mu.var(axis=0) > STILL_VARIANCE)
+    drift = Drift("latent_mu", len(mu), value=float(used.sum()), expected=float(trained.sum()))
+    if used.sum() >= limits.latent_limit * trained.sum():
+        return drift
+    sentence = (
+        f"latent_mu: expected {trained.sum()} latent units in use as in training, found {used.sum()}, less than"
+        f" {limits.latent_limit:.0%}: rows have become alike, or they are not encoded as they were"
+    )
+    return _with_alarms(drift, [sentence])
+
+
+def kolmogorov_smirnov_test(expected: npt.ArrayLike, found: npt.ArrayLike) -> tuple[float, float]:
+    """Largest distance of two distribution functions at the bins' ends, and its p-value."""
+    e, f = (np.asarray(counts, dtype=np.float64) for counts in (expected, found))
+    if not e.sum() or not f.sum():
+        return 0.0, 1.0
+    distance = float(np.abs(np.cumsum(e) / e.sum() - np.cumsum(f) / f.sum()).max())
+    root = math.sqrt(e.sum() * f.sum() / (e.sum() + f.sum()))
+    x = (root + 0.12 + 0.11 / root) * distance
+    if x < 0.2:
+        return distance, 1.0
+    terms = sum((-1) ** (j - 1) * math.exp(-2.0 * (j * x) ** 2) for j in range(1, 101))
+    return distance, min(1.0, max(0.0, 2.0 * terms))
+
+
+def chi_square_test(expected: npt.ArrayLike, found: npt.ArrayLike) -> tuple[float, float]:
+    """Chi-square of two histograms' homogeneity, and its p-value."""
+    table = np.stack([np.asarray(expected, dtype=np.float64), np.asarray(found, dtype=np.float64)])
+    table = table[:, table.sum(axis=0) > 0]
+    if table.shape[1] < 2 or not table.sum(axis=1).all():
+        return 0.0, 1.0
+    fitted = np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum()
+    statistic = float((np.square(table - fitted) / fitted).sum())
+    freedom = table.shape[1] - 1
+    spread = 2.0 / (9.0 * freedom)
+    z = ((statistic / freedom) ** (1.0 / 3.0) - (1.0 - spread)) / math.sqrt(spread)
+    return statistic, 0.5 * math.erfc(z / math.sqrt(2.0))
+
+
+def poisson_tail(count: int, mean: float) -> float:
+    """Probability of `count` or more where `mean` are expected."""
+    return math.exp(log_poisson_tail(count, mean))
+
+
+def log_poisson_tail(count: int, mean: float) -> float:
+    """Its natural logarithm, also where the probability is no number of the machine's."""
+    if count <= 0:
+        return 0.0
+    if mean <= 0.0:
+        return -math.inf
+    if mean > count:
+        below = sum(math.exp(-mean + k * math.log(mean) - math.lgamma(k + 1)) for k in range(count))
+        return math.log(max(1.0 - below, 1e-300))
+    # The first term, times the sum of all relative to it, which fall quickly.
+    total, term, k = 1.0, 1.0, count
+    while term > 1e-12 * total:
+        k += 1
+        term *= mean / k
+        total += term
+    return min(0.0, -mean + count * math.log(mean) - math.lgamma(count + 1) + math.log(total))
+
+
+def proportion_test(found: int, rows: int, expected: int, expected_rows: int) -> float:
+    """Two-sided p-value of two shares being one, by the normal approximation with half a row of doubt."""
+    pooled = (found + expected + 0.5) / (rows + expected_rows + 1.0)
+    spread = math.sqrt(pooled * (1.0 - pooled) * (1.0 / max(rows, 1) + 1.0 / max(expected_rows, 1)))
+    z = abs(_share(found, rows) - _share(expected, expected_rows)) / max(spread, 1e-12)
+    return math.erfc(z / math.sqrt(2.0))
+
+
+def _alarms_of_column(drift: Drift, profile: ColumnProfile, found: Counts, limits: Monitor) -> list[str]:
+    name, alarms = profile.name, []
+    if name in limits.ignore:
+        return []
+    # What single nights of the training rows did is no alarm: weather, weekdays, months.
+    psi_limit = max(limits.psi_limit, MARGIN * profile.usual_psi)
+    null_limit = max(limits.null_limit, MARGIN * profile.usual_nulls)
+    psi, p_value = drift.psi or 0.0, 1.0 if drift.p_value is None else drift.p_value
+    if psi > psi_limit and p_value < SIGNIFICANT:
+        alarms.append(
+            f"{name}: expected values distributed as in training, found PSI {psi:.2f}, above {psi_limit:.2g}"
+            f" ({_describe_shift(profile, found)})"
+        )
+    now, before = drift.null_share or 0.0, drift.expected_null_share or 0.0
+    if abs(now - before) > null_limit and (
+        proportion_test(found.nulls, found.rows, profile.nulls, profile.rows) < SIGNIFICANT
+    ):
+        alarms.append(f"{name}: expected {before:.1%} NULL as in training, found {now:.1%}")
+    now, before = drift.unseen_share or 0.0, drift.expected_unseen_share or 0.0
+    if now - before > limits.unseen_limit and (
+        proportion_test(found.unseen, found.rows, profile.unseen, profile.rows) < SIGNIFICANT
+    ):
+        alarms.append(f"{name}: expected {before:.1%} of values that training did not see, found {now:.1%}")
+    return alarms
+
+
+def _describe_shift(profile: ColumnProfile, found: Counts) -> str:
+    """The bin that gained or lost most, in words."""
+    e = np.asarray(profile.counts, dtype=np.float64) / max(sum(profile.counts), 1)
+    f = found.counts / max(found.counts.sum(), 1)
+    k = int(np.argmax(np.abs(f - e)))
+    if profile.levels:
+        where = f"'{profile.levels[k]}'" if k < len(profile.levels) else "other values"
+    elif k == 0:
+        where = f"values up to {profile.edges[0]:.6g}"
+    elif k == len(profile.edges):
+        where = f"values above {profile.edges[-1]:.6g}"
+    else:
+        where = f"values above {profile.edges[k - 1]:.6g} up to {profile.edges[k]:.6g}"
+    return f"{where}: {e[k]:.1%} expected, {f[k]:.1%} found"
+
+
+def _with_alarms(drift: Drift, alarms: Iterable[str]) -> Drift:
+    fields = {name: getattr(drift, name) for name in Drift.__dataclass_fields__}
+    return Drift(**{**fields, "alarms": tuple(alarms)})
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0

@@ -1,0 +1,270 @@
+"""`monitor`: compares what a run scored with what the model was trained on, column by column; follows incidents over
+the nights; keeps both in Delta tables beside the scored one; and ends with exit code 5 past the limits.
+
+Rows are sampled by a hash of their key, so that memory is bounded and every engine and every rerun sees the same ones;
+rows and alerts are counted exactly. A rerun of the same scored version replaces its own rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+import vae_model as vm
+from jobs.common.config import Config
+from jobs.common.console import Reporter
+from jobs.common.errors import AlarmError
+from jobs.engines.base import Engine, LogEntry, TableState
+from jobs.models.store import find_model
+from jobs.monitoring.drift import (
+    Drift,
+    compare_alerts,
+    compare_features,
+    compare_latents,
+    compare_scores,
+    count_features,
+)
+from jobs.monitoring.incident_table import choose_rows, read_incidents, update_incidents
+from jobs.monitoring.incidents import Incident
+from jobs.predicates.conditions import equals, is_true
+from jobs.predicates.predicate import Predicate, combine, parse_where
+from jobs.tables.nights import find_night_column
+from jobs.tables.refs import incidents_ref, monitor_ref, target_ref
+
+SCHEMA: Final = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("column", pa.string()),
+        ("scored_version", pa.int64()),
+        ("scored_at", pa.timestamp("us", tz="UTC")),
+        ("where", pa.string()),
+        ("model_id", pa.string()),
+        ("run_rows", pa.int64()),
+        ("rows", pa.int64()),
+        ("psi", pa.float64()),
+        ("test", pa.string()),
+        ("statistic", pa.float64()),
+        ("p_value", pa.float64()),
+        ("null_share", pa.float64()),
+        ("expected_null_share", pa.float64()),
+        ("unseen_share", pa.float64()),
+        ("expected_unseen_share", pa.float64()),
+        ("value", pa.float64()),
+        ("expected", pa.float64()),
+        ("quantiles", pa.list_(pa.float64())),
+        ("alarms", pa.list_(pa.string())),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The scored rows to look at.
+
+    Attributes:
+        run_id: of the scoring run; of a part of the table, a digest of what it is.
+        condition: of its rows in the scored table.
+        asked: the condition as given; None for the last run.
+    """
+
+    run_id: str
+    target: TableState
+    condition: Predicate
+    model_id: str
+    scored_at: datetime
+    asked: str | None
+
+
+def monitor(config: Config, engine: Engine, reporter: Reporter, where: str | None = None) -> list[Drift]:
+    """The command.
+
+    Args:
+        config: the job.
+        engine: to read and write with.
+        reporter: hears of the drift of every column, of open incidents and of alarms.
+        where: look at these rows of the scored table; None: at those that the last run scored.
+
+    Returns:
+        One entry for each column.
+
+    Raises:
+        AlarmError: something is past the limits; everything was written before.
+        DataError: there is no scored table, no run in its log, or the model has no training statistics.
+    """
+    run = find_run(config, engine, where)
+    bundle = _find_bundle(config, run)
+    rows = engine.count(run.target, run.condition)
+    if rows == 0:
+        reporter.say("done", f"nothing to do: no row of {run.target.ref.name} {_describe(run)}", rows=0)
+        return []
+    sample = read_sample(config, engine, run, bundle, rows)
+    missing = [name for name in bundle.feature_names if name not in run.target.schema.names]
+    if missing:
+        message = (
+            f"not in {run.target.ref.name}, so not compared: {', '.join(missing)}; score.columns: all carries them"
+        )
+        reporter.say("not compared", message, columns=missing)
+    drifts = compare(config, engine, run, bundle, sample, rows)
+    incidents = _follow(config, engine, run, bundle, sample)
+    version = engine.upsert(monitor_ref(config), _to_table(drifts, run, rows), ("run_id", "column"))
+    _report(reporter, drifts, incidents)
+    alarms = [alarm for drift in drifts for alarm in drift.alarms]
+    alarms += [f"new incident {i.id}: {i.description}" for i in incidents if i.status == "open"]
+    reporter.say(
+        "done",
+        f"{len(alarms) or 'no'} alarm{'' if len(alarms) == 1 else 's'}: compared {sample.num_rows:,} of {rows:,} rows"
+        f" of {run.target.ref.name} {_describe(run)} with training; see {monitor_ref(config).name} version {version}"
+        f" and {incidents_ref(config).name}",
+        alarms=len(alarms),
+        rows=rows,
+        run_id=run.run_id,
+        model_id=run.model_id,
+        table=monitor_ref(config).name,
+    )
+    if alarms:
+        raise AlarmError(
+            "rows like those that the model was trained on",
+            _list(alarms),
+            f"look into the source and into {monitor_ref(config).name}; where the change is there to stay, retrain",
+        )
+    return drifts
+
+
+def find_run(config: Config, engine: Engine, where: str | None) -> Run:
+    """The last scoring run; or, as if it were one, the rows of a condition.
+
+    Raises:
+        DataError: no scored table, or no run in its log.
+        ConfigError: a condition that does not fit the table.
+    """
+    target = engine.describe(target_ref(config))
+    last = _last_run(engine.history(target), target)
+    lineage = last.lineage or {}
+    model_id, scored_at = str(lineage["model_id"]), datetime.fromisoformat(str(lineage["scored_at"]))
+    scored = equals("model_id", model_id)
+    if where is None:
+        scope = parse_where(str(lineage["where"]), "the last run's where") if lineage.get("where") else None
+        moment = equals("scored_at", scored_at)
+        condition, run_id = combine(scope, moment, scored), str(lineage["run_id"])
+    else:
+        asked = parse_where(where)
+        asked.check_columns(target.schema, target.ref.name)
+        condition = combine(asked, scored)
+        content = f"{target.table_id}\n{last.version}\n{asked.sql()}\n{model_id}"
+        run_id = hashlib.sha256(content.encode()).hexdigest()[:32]
+    assert condition is not None  # noqa: S101  a combination of some is one
+    condition.to_pyarrow(target.schema)
+    return Run(run_id, target, condition, model_id, scored_at, where)
+
+
+def read_sample(config: Config, engine: Engine, run: Run, bundle: vm.Bundle, rows: int) -> pa.Table:
+    """The columns that are compared, of at most about `monitor.rows` rows of the run."""
+    schema = run.target.schema
+    wanted = [name for name in bundle.feature_names if name in schema.names]
+    night = find_night_column(config, run.target)
+    wanted += [night, "anomaly_score", "latent_mu", "latent_sigma", "scored_at"]
+    wanted = list(dict.fromkeys(wanted))
+    return engine.sample(run.target, wanted, run.condition, choose_rows(config, run.target, config.monitor.rows, rows))
+
+
+def compare(config: Config, engine: Engine, run: Run, bundle: vm.Bundle, sample: pa.Table, rows: int) -> list[Drift]:
+    """The drift of every feature column that the table has, of the scores, the alert rate and the latent layer."""
+    limits = config.monitor
+    counted = count_features(bundle, sample.combine_chunks().to_batches())
+    alerts = engine.count(run.target, combine(run.condition, is_true("is_anomaly")))
+    drifts = compare_features(bundle, counted, limits)
+    drifts.append(compare_scores(sample.column("anomaly_score").to_numpy(), limits))
+    drifts.append(compare_alerts(alerts, rows, config.score.alert_budget, limits))
+    latents = compare_latents(bundle, _to_matrix(sample, "latent_mu"), _to_matrix(sample, "latent_sigma"), limits)
+    return [*drifts, latents] if latents else drifts
+
+
+def _follow(config: Config, engine: Engine, run: Run, bundle: vm.Bundle, sample: pa.Table) -> list[Incident]:
+    """Update the table of incidents, once for each run; those that were opened in the run's nights."""
+    place = monitor_ref(config)
+    is_done = equals("run_id", run.run_id)
+    if engine.exists(place) and engine.count(engine.describe(place), is_done):
+        return read_incidents(config, engine, run.target, sample)
+    return update_incidents(config, engine, run.target, bundle, sample)
+
+
+def _find_bundle(config: Config, run: Run) -> vm.Bundle:
+    found = find_model(config, run.model_id)
+    if found is None:
+        raise vm.DataError(
+            f"model {run.model_id[:12]}, which scored {run.target.ref.name}, at {config.bundle.path} or beside it",
+            "none with that digest",
+            "run `sandtimer score` with the model that is there, or restore the other one",
+        )
+    return found
+
+
+def _last_run(entries: Sequence[LogEntry], target: TableState) -> LogEntry:
+    for entry in entries:
+        if entry.lineage and entry.lineage.get("model_id") and entry.lineage.get("scored_at"):
+            return entry
+    raise vm.DataError(
+        f"a scoring run in the log of {target.ref.name}",
+        "none on record",
+        "run `sandtimer score` with this config first",
+    )
+
+
+def _list(alarms: Sequence[str], most: int = 3) -> str:
+    more = f"; and {len(alarms) - most} more" if len(alarms) > most else ""
+    return "; ".join(alarms[:most]) + more
+
+
+def _describe(run: Run) -> str:
+    return f"where {run.asked}" if run.asked else f"of the run at {run.scored_at.isoformat(timespec='seconds')}"
+
+
+def _to_matrix(sample: pa.Table, name: str) -> npt.NDArray[np.float64]:
+    """[n, units] of a column of lists that are all as long."""
+    values = sample.column(name).combine_chunks()
+    flat = np.asarray(values.flatten().to_numpy(zero_copy_only=False), dtype=np.float64)
+    return flat.reshape(len(values), -1) if len(values) else np.zeros((0, 0))
+
+
+def _to_table(drifts: Sequence[Drift], run: Run, rows: int) -> pa.Table:
+    shared: dict[str, Any] = {
+        "run_id": run.run_id,
+        "scored_version": run.target.version,
+        "scored_at": run.scored_at,
+        "where": run.asked,
+        "model_id": run.model_id,
+        "run_rows": rows,
+    }
+    return pa.Table.from_pylist([{**shared, **asdict(drift)} for drift in drifts], SCHEMA)
+
+
+def _report(reporter: Reporter, drifts: Sequence[Drift], incidents: Sequence[Incident]) -> None:
+    shown = [
+        {
+            "column": drift.column,
+            "psi": drift.psi,
+            "p-value": drift.p_value,
+            "NULL": drift.null_share,
+            "trained": drift.expected_null_share,
+            "value": drift.value,
+            "expected": drift.expected,
+            "alarms": len(drift.alarms),
+        }
+        for drift in drifts
+    ]
+    reporter.table("drift", "Drift since training", shown)
+    for incident in incidents:
+        reporter.say("incident", f"incident {incident.id}: {incident.description}", **_fields(incident))
+    for alarm in (alarm for drift in drifts for alarm in drift.alarms):
+        reporter.say("alarm", alarm)
+
+
+def _fields(incident: Incident) -> dict[str, Any]:
+    return {"id": incident.id, "column": incident.column, "segment": incident.segment, "rows": incident.rows}

@@ -1,0 +1,1 @@
+"""Conditions on rows: parsed from SQL, built from values, and carried out by Arrow or Spark."""

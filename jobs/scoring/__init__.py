@@ -1,0 +1,1 @@
+"""What a scoring run is to do, doing it, and explaining what it did."""

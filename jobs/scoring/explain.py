@@ -1,0 +1,145 @@
+"""`explain`: recomputes one row of the source table and shows every column's share in its score, what was observed
+there and what the model expected; and that the scored table has the same score, by the same model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import pyarrow as pa
+
+import vae_model as vm
+from jobs.common.config import Config
+from jobs.common.console import Reporter
+from jobs.common.errors import ConfigError
+from jobs.engines.base import Engine, LogEntry, TableState
+from jobs.models.store import find_model, load_model
+from jobs.predicates.conditions import equals, parse_pair
+from jobs.predicates.predicate import Predicate, combine, resolve_column
+from jobs.predicates.values import read_value
+from jobs.tables.refs import describe_target, source_ref
+
+# Engines agree to this, relative.
+TOLERANCE: Final = 1e-5
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What the scored table says of a row, and the run that said it."""
+
+    anomaly_score: float
+    model_id: str
+    scored_at: datetime
+    run: LogEntry | None
+
+
+def explain(config: Config, engine: Engine, reporter: Reporter, key: Sequence[str], nulls: Sequence[str] = ()) -> None:
+    """The command: one row, explained by the model that scored it, from the source version that it was scored in.
+
+    Args:
+        config: the job.
+        engine: to read the row with.
+        reporter: gets the table.
+        key: `column=value` strings that together match one row of the source.
+        nulls: columns that are NULL in it.
+
+    Raises:
+        ConfigError: a string without `=`, or a value that the column's type cannot hold.
+        DataError: no such column, no row, or more than one.
+    """
+    source = engine.describe(source_ref(config))
+    where = _parse_key(key, nulls, source)
+    found = _find_scored(describe_target(config, engine, source), engine, where)
+    model = find_model(config, found.model_id) if found else None
+    bundle = model or load_model(config)
+    source, row = _read_then(engine, source, found, where, bundle)
+    scored = vm.score(row, bundle, alert_budget=config.score.alert_budget, explain="none").to_pylist()[0]
+    shares = vm.explain(row, bundle).select(["column", "share", "nll", "observed", "expected"])
+    reporter.table("column", f"Why {where} scores {scored['anomaly_score']:.2f}", shares.to_pylist())
+    verdict = "an anomaly" if scored["is_anomaly"] else "no anomaly"
+    reporter.say(
+        "done",
+        f"{where} in {source.ref.name} version {source.version} has anomaly score {scored['anomaly_score']:.3f}: 1 in"
+        f" {1 / max(scored['anomaly_p_value'], 1e-300):,.0f} normal rows is as unusual; {verdict} at alert budget"
+        f" {config.score.alert_budget:g} (model {bundle.model_id}); {_compare(found, scored, model is not None)}",
+        anomaly_score=scored["anomaly_score"],
+        anomaly_p_value=scored["anomaly_p_value"],
+        is_anomaly=scored["is_anomaly"],
+        model_id=bundle.model_id,
+        source_version=source.version,
+        table_score=found.anomaly_score if found else None,
+        run_id=(found.run.lineage or {}).get("run_id") if found and found.run else None,
+    )
+
+
+def _find_scored(target: TableState | None, engine: Engine, where: Predicate) -> Scored | None:
+    """The row in the scored table; None where it is not there, or not findable by these columns."""
+    if target is None:
+        return None
+    known = {name.lower() for name in target.schema.names}
+    wanted = ["anomaly_score", "model_id", "scored_at"]
+    if not {name.lower() for name in (*where.columns, *wanted)} <= known:
+        return None
+    rows = engine.read(target, wanted, where, limit=2).to_pylist()
+    if len(rows) != 1 or rows[0]["model_id"] is None:
+        return None
+    runs = (entry for entry in engine.history(target) if entry.lineage and _is_run_of(entry.lineage, rows[0]))
+    return Scored(rows[0]["anomaly_score"], rows[0]["model_id"], rows[0]["scored_at"], next(runs, None))
+
+
+def _is_run_of(lineage: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    same_time: bool = datetime.fromisoformat(str(lineage.get("scored_at"))) == row["scored_at"]
+    return same_time and bool(lineage.get("model_id") == row["model_id"])
+
+
+def _read_then(
+    engine: Engine, now: TableState, found: Scored | None, where: Predicate, bundle: vm.Bundle
+) -> tuple[TableState, pa.Table]:
+    """The row as it was when it was scored; as it is now where that version is gone."""
+    lineage = found.run.lineage if found and found.run else None
+    if lineage and lineage.get("source_id") == now.table_id and lineage["source_version"] != now.version:
+        try:
+            then = engine.describe(now.ref, int(lineage["source_version"]))
+            bundle.check_schema(then.schema)
+            return then, _read_row(engine, then, where, bundle)
+        except vm.DataError:
+            pass  # vacuumed, or cleaned from the log: today's row has to do
+    bundle.check_schema(now.schema)
+    return now, _read_row(engine, now, where, bundle)
+
+
+def _compare(found: Scored | None, scored: Mapping[str, Any], has_model: bool) -> str:
+    if found is None:
+        return "it is not in the scored table"
+    if not has_model:
+        return f"the scored table has {found.anomaly_score:.3f} by model {found.model_id}, which is not kept here"
+    difference = abs(found.anomaly_score - scored["anomaly_score"])
+    if difference <= TOLERANCE * max(1.0, abs(found.anomaly_score)):
+        return "the scored table has the same score"
+    return f"the scored table has {found.anomaly_score:.3f}: the row has changed since it was scored"
+
+
+def _parse_key(key: Sequence[str], nulls: Sequence[str], source: TableState) -> Predicate:
+    parts = []
+    for pair in key:
+        column, text = parse_pair(pair, source.schema.names, source.ref.name)
+        parts.append(equals(column, read_value(text, source.schema.field(column).type, f"--key {column}").as_py()))
+    parts += [equals(resolve_column(name, source.schema.names, source.ref.name), None) for name in nulls]
+    where = combine(*parts)
+    if where is None:
+        raise ConfigError("--key COLUMN=VALUE or --null COLUMN", "neither", "for example --key order_id=42")
+    return where
+
+
+def _read_row(engine: Engine, source: TableState, where: Predicate, bundle: vm.Bundle) -> pa.Table:
+    rows = engine.read(source, bundle.feature_names, where, limit=2)
+    if rows.num_rows == 1:
+        return rows
+    count = engine.count(source, where) if rows.num_rows else 0
+    raise vm.DataError(
+        f"one row in {source.ref.name} version {source.version} where {where}",
+        f"{count:,} rows" if count else "none",
+        "add --key COLUMN=VALUE until one row is left" if count else "correct the key",
+    )

@@ -1,0 +1,1 @@
+"""From a table to a bundle: a sample of rows, then the model."""

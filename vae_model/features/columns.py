@@ -1,0 +1,184 @@
+"""Column kinds: which columns of a table are features, and what each one is (number, category, time, ...)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from vae_model.errors import DataError
+from vae_model.features.scales import to_array
+from vae_model.features.times import ClockEncoder
+
+if TYPE_CHECKING:
+    from vae_model.options import ColumnOptions
+
+Kind = Literal["number", "boolean", "category", "time", "clock", "vector", "text"]
+MAX_VECTOR_LENGTH = 4096
+FREE_TEXT_SHARE = 0.5
+
+_FAMILIES: tuple[tuple[str, Callable[[pa.DataType], bool]], ...] = (
+    ("boolean", pt.is_boolean),
+    ("integer", pt.is_integer),
+    ("floating", lambda t: pt.is_floating(t) or pt.is_decimal(t)),
+    ("string", lambda t: pt.is_string(t) or pt.is_large_string(t) or pt.is_string_view(t)),
+    ("date", pt.is_date),
+    ("timestamp", pt.is_timestamp),
+    ("time of day", pt.is_time),
+    ("duration", pt.is_duration),
+)
+_KINDS_OF_FAMILY: dict[str, tuple[Kind, ...]] = {
+    "boolean": ("boolean", "category", "number"),
+    "integer": ("number", "category", "boolean", "clock"),
+    "floating": ("number", "clock"),
+    "string": ("category", "text"),
+    "date": ("time", "category"),
+    "timestamp": ("time",),
+    "time of day": ("time",),
+    "duration": ("number",),
+    "list of numbers": ("vector",),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One feature: its name in the source table, its kind, and the family of Arrow types that it was trained on."""
+
+    name: str
+    kind: Kind
+    family: str
+
+
+@dataclass(frozen=True)
+class ColumnPlan:
+    """The features in schema order, and a sentence for every column that is not one."""
+
+    features: tuple[Column, ...]
+    notes: tuple[str, ...]
+
+
+def type_family(dtype: pa.DataType) -> str:
+    """Family of an Arrow type ('integer', 'string', ...); the type's own name where it can be no feature."""
+    if pt.is_dictionary(dtype):
+        return type_family(dtype.value_type)
+    if pt.is_list(dtype) or pt.is_large_list(dtype) or pt.is_fixed_size_list(dtype):
+        return "list of numbers" if type_family(dtype.value_type) in ("integer", "floating") else str(dtype)
+    return next((name for name, matches in _FAMILIES if matches(dtype)), str(dtype))
+
+
+def plan_columns(schema: pa.Schema, sample: pa.Table, options: ColumnOptions) -> ColumnPlan:
+    """Decide which columns are features and of which kind.
+
+    Args:
+        schema: of the extract.
+        sample: some of its rows; only used to tell texts, empty columns and vector lengths.
+        options: the user's overrides.
+
+    Raises:
+        DataError: an option names a column that does not exist, a kind does not fit its type, or nothing is left.
+    """
+    _check_names(schema, options)
+    features: list[Column] = []
+    notes: list[str] = []
+    for field in schema:
+        decided = _plan_column(field, sample.column(field.name), options)
+        if isinstance(decided, Column):
+            features.append(decided)
+        elif decided:
+            notes.append(decided)
+    if not features:
+        raise DataError(
+            "at least one column that can be a feature",
+            "none: " + ("; ".join(notes) or "the table has no columns"),
+            "name columns in columns.include or give them a kind in columns.kinds",
+        )
+    return ColumnPlan(tuple(features), tuple(notes))
+
+
+def _plan_column(field: pa.Field, values: pa.ChunkedArray, options: ColumnOptions) -> Column | str:
+    name, family = field.name, type_family(field.type)
+    asked = options.kinds.get(name)
+    if asked == "ignored" or name in options.exclude:
+        return f"{name}: left out by config"
+    if options.include is not None and name not in options.include and asked is None:
+        return f"{name}: not in columns.include"
+    if name in options.ignore and asked is None:
+        return f"{name}: key or partition column, carried but not modelled"
+    allowed = _KINDS_OF_FAMILY.get(family, ())
+    if asked is not None:
+        if asked not in allowed:
+            raise DataError(
+                f"column '{name}' to be of a type that can be a {asked}",
+                f"type {field.type}, which can be: {', '.join(allowed) or 'nothing'}",
+                f"change columns.kinds.{name}",
+            )
+        return Column(name, asked, family)
+    if not allowed:
+        return f"{name}: type {field.type} cannot be modelled"
+    reason = _reason_to_ignore(values, family)
+    return f"{name}: {reason}" if reason else Column(name, _infer_kind(values, allowed, options.max_categories), family)
+
+
+def _infer_kind(values: pa.ChunkedArray, allowed: tuple[Kind, ...], max_categories: int) -> Kind:
+    """The first kind that the type allows, unless the values say more: 59, 100, 159, 200 are clock times; strings that
+    hardly repeat are texts."""
+    if "text" in allowed:
+        distinct = pc.count_distinct(values, mode="only_valid").as_py()
+        is_text = distinct > max_categories and distinct > FREE_TEXT_SHARE * (len(values) - values.null_count)
+        return "text" if is_text else "category"
+    is_clock = "clock" in allowed and ClockEncoder.recognises(to_array(values))
+    return "clock" if is_clock else allowed[0]
+
+
+def _reason_to_ignore(values: pa.ChunkedArray, family: str) -> str | None:
+    known = len(values) - values.null_count
+    if known == 0:
+        return "no value in the sample, nothing to learn from"
+    if family == "list of numbers":
+        longest = pc.max(pc.list_value_length(values)).as_py()
+        if not longest or longest > MAX_VECTOR_LENGTH:
+            return f"vectors of up to {longest:,} numbers (1 to {MAX_VECTOR_LENGTH:,} can be modelled)"
+    return None
+
+
+def _check_names(schema: pa.Schema, options: ColumnOptions) -> None:
+    named = {"include": options.include or (), "exclude": options.exclude, "kinds": tuple(options.kinds)}
+    for key, names in named.items():
+        for name in names:
+            if name not in schema.names:
+                near = difflib.get_close_matches(name, schema.names, n=1)
+                hint = f"the nearest column is '{near[0]}'" if near else f"columns are: {', '.join(schema.names)}"
+                raise DataError(f"column '{name}' (columns.{key})", f"no such column; {hint}", "correct the config")
+
+
+def check_features(schema: pa.Schema, features: tuple[Column, ...]) -> None:
+    """Refuse a table whose feature columns are missing or of another family; widening (int to long) passes.
+
+    Raises:
+        DataError: naming every column that differs, with the type trained on and the type found.
+    """
+    problems = []
+    for column in features:
+        if schema.names.count(column.name) != 1:
+            near = difflib.get_close_matches(column.name, schema.names, n=1)
+            hint = f", nearest is '{near[0]}'" if near else ""
+            problems.append(f"'{column.name}' ({column.family}) is missing{hint}")
+        elif not _is_compatible(column, type_family(schema.field(column.name).type)):
+            problems.append(f"'{column.name}' was {column.family}, is {schema.field(column.name).type}")
+    if problems:
+        raise DataError(
+            f"the {len(features)} feature columns that the model was trained on",
+            "; ".join(problems),
+            "restore the columns in the source, or retrain the model on the new schema",
+        )
+
+
+def _is_compatible(column: Column, family: str) -> bool:
+    if family == column.family:
+        return True
+    return column.kind in ("number", "clock") and {column.family, family} <= {"integer", "floating"}

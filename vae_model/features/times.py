@@ -1,0 +1,200 @@
+"""Encoders of moments: dates, timestamps and times of day, and clock times that are written as numbers (1730)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as pt
+
+from vae_model.features.scales import Bools, Doubles, Floats, fit_scale, soft_clip, to_doubles
+
+_DAY_S = 86_400
+_DAY_MIN = 1_440
+_UNITS_PER_S = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+_SQRT_2 = math.sqrt(2.0)
+_HOUR = "hour "
+
+
+@dataclass(frozen=True)
+class TimeEncoder:
+    """Cyclic parts of a date, timestamp or time of day: (sin, cos) of each period that varies, and one linear part.
+
+    The linear part is the standardised moment. Nights go on after training: what comes up to `grace_s` after the last
+    moment that training saw counts as that moment. Periods in seconds; the week starts at 1970-01-05, a Monday.
+    Bundles of earlier versions are not `linear`: their last part is 0 within one span of the training range on either
+    side and grows beyond it.
+    """
+
+    periods: tuple[str, ...]
+    start_s: float
+    end_s: float
+    linear: bool = False
+    kind: ClassVar[str] = "time"
+    PERIODS: ClassVar[dict[str, tuple[float, float]]] = {
+        "minute": (3_600.0, 0.0),
+        "hour": (float(_DAY_S), 0.0),
+        "weekday": (7.0 * _DAY_S, 4.0 * _DAY_S),
+        "year": (365.2425 * _DAY_S, 0.0),
+    }
+    MIN_SPAN_S: ClassVar[float] = 30.0 * _DAY_S
+    MAX_GRACE_S: ClassVar[float] = 14.0 * _DAY_S
+
+    @property
+    def parts(self) -> int:
+        return 2 * len(self.periods) + 1
+
+    @classmethod
+    def fit(cls, values: pa.Array) -> TimeEncoder:
+        s = to_seconds(values)
+        s = s[np.isfinite(s)]
+        if not s.size:
+            return cls((), 0.0, 0.0, linear=True)
+        periods = tuple(name for name in cls.PERIODS if cls._varies(name, s))
+        return cls(periods, float(s.min()), float(s.max()), linear=True)
+
+    @property
+    def grace_s(self) -> float:
+        """An eighth of the training range, at least a day and at most fourteen; none for times of day."""
+        span = self.end_s - self.start_s
+        return min(self.MAX_GRACE_S, max(float(_DAY_S), span / 8)) if span > _DAY_S else 0.0
+
+    @classmethod
+    def _varies(cls, name: str, s: Doubles) -> bool:
+        period, origin = cls.PERIODS[name]
+        phase = np.mod(s - origin, period)
+        whole = {"minute": 60.0, "hour": 3_600.0}.get(name, float(_DAY_S))
+        return bool(np.ptp(np.floor(phase / whole)) > 0)
+
+    def encode(self, values: pa.Array, out: Floats) -> Bools:
+        """Write [parts, n] inputs into `out`; return [n] True where there is no value."""
+        s = to_seconds(values)
+        absent: Bools = ~np.isfinite(s)
+        s[absent] = self.start_s
+        for i, name in enumerate(self.periods):
+            period, origin = self.PERIODS[name]
+            angle = (2 * np.pi / period) * np.mod(s - origin, period)
+            out[2 * i] = np.sin(angle) * _SQRT_2
+            out[2 * i + 1] = np.cos(angle) * _SQRT_2
+        out[-1] = self._place(s) if self.linear else self._exceed(s)
+        out[-1, absent] = 0.0
+        return absent
+
+    def _place(self, s: Doubles) -> Doubles:
+        """Moments on a scale on which evenly spread ones have a standard deviation of 1."""
+        late = np.maximum(s - self.grace_s, np.minimum(s, self.end_s))
+        unit = max(self.end_s - self.start_s, 1.0) / math.sqrt(12.0)
+        return soft_clip((late - 0.5 * (self.start_s + self.end_s)) / unit)
+
+    def _exceed(self, s: Doubles) -> Doubles:
+        span = max(self.end_s - self.start_s, self.MIN_SPAN_S)
+        beyond = np.maximum(self.start_s - span - s, s - self.end_s - span) / span
+        return soft_clip(np.maximum(beyond, 0.0))
+
+    def decode(self, parts: Floats) -> list[str]:
+        """The expected phases in words, such as 'hour 14:30, weekday Tue' (a moment is not determined by them)."""
+        words: list[list[str]] = [[] for _ in range(parts.shape[1])]
+        for i, name in enumerate(self.periods):
+            phase = np.mod(np.arctan2(parts[2 * i], parts[2 * i + 1]) / (2 * np.pi), 1.0)
+            for row, p in enumerate(phase):
+                words[row].append(_phase_in_words(name, float(p)))
+        return [", ".join(w) or "within the usual range" for w in words]
+
+    @staticmethod
+    def read_minute(words: str) -> float:
+        """The minute of the day in what `decode` wrote; NaN where it says nothing of the hour."""
+        for part in words.split(", "):
+            if part.startswith(_HOUR):
+                hour, minute = part.removeprefix(_HOUR).split(":")
+                return int(hour) * 60.0 + int(minute)
+        return math.nan
+
+
+def _phase_in_words(name: str, phase: float) -> str:
+    if name == "minute":
+        return f"minute {int(phase * 60):02d}"
+    if name == "hour":
+        minutes = int(phase * 1440)
+        return f"{_HOUR}{minutes // 60:02d}:{minutes % 60:02d}"
+    if name == "weekday":
+        return "weekday " + ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[int(phase * 7) % 7]
+    return f"day {int(phase * 365.2425) + 1} of the year"
+
+
+def to_seconds(values: pa.Array) -> Doubles:
+    """Seconds since the epoch (or midnight) as float64, NULL as NaN; time zones do not matter: the instant counts."""
+    dtype = values.type
+    if pt.is_date32(dtype):
+        return to_doubles(values.cast(pa.int32())) * _DAY_S
+    unit = "ms" if pt.is_date64(dtype) else dtype.unit
+    width = pa.int32() if pt.is_time32(dtype) else pa.int64()
+    return to_doubles(values.cast(width)) / _UNITS_PER_S[unit]
+
+
+@dataclass(frozen=True)
+class ClockEncoder:
+    """A clock time written as a number, hours x 100 + minutes: standardised minutes of the day, and (sin, cos) of the
+    day. As plain numbers such columns jump by 40 at each full hour, and no difference of two of them is a duration.
+
+    Numbers that are no clock time (1275, 2500, -5) are `ODD` standard deviations from the mean.
+    """
+
+    mean: float
+    std: float
+    is_integer: bool
+    kind: ClassVar[str] = "clock"
+    parts: ClassVar[int] = 3
+    ODD: ClassVar[float] = 6.0
+    MIN_VALUES: ClassVar[int] = 200
+    MIN_DISTINCT: ClassVar[int] = 12
+
+    @classmethod
+    def recognises(cls, values: pa.Array) -> bool:
+        """Whether a sample can only be clock times: enough whole numbers from 0 to 2400, of many hours and minutes."""
+        x = to_doubles(values)
+        x = x[~np.isnan(x)]
+        if x.size < cls.MIN_VALUES or not cls._are_clocks(x).all():
+            return False
+        hours, minutes = np.divmod(x, 100)
+        return bool(min(len(np.unique(hours)), len(np.unique(minutes))) >= cls.MIN_DISTINCT)
+
+    @staticmethod
+    def _are_clocks(x: Doubles) -> Bools:
+        with np.errstate(invalid="ignore"):
+            whole: Bools = (x >= 0) & (x <= 2_400) & (np.mod(x, 100) < 60) & (np.floor(x) == x)
+        return whole
+
+    @classmethod
+    def fit(cls, values: pa.Array) -> ClockEncoder:
+        """Statistics of the minutes of the day over values that are clock times."""
+        x = to_doubles(values)
+        mean, std = fit_scale(_to_minutes(x[cls._are_clocks(x)]))
+        return cls(mean, std, pt.is_integer(values.type))
+
+    def encode(self, values: pa.Array, out: Floats) -> Bools:
+        """Write [3, n] inputs into `out`; return [n] True where there is no value (NULL or NaN)."""
+        x = to_doubles(values)
+        absent: Bools = np.isnan(x)
+        odd = ~(self._are_clocks(x) | absent)
+        minutes = _to_minutes(np.where(odd | absent, 0.0, x))
+        z = (minutes - self.mean) / self.std
+        z[odd] = self.ODD
+        angle = (2 * np.pi / _DAY_MIN) * minutes
+        out[0], out[1], out[2] = soft_clip(z), np.sin(angle) * _SQRT_2, np.cos(angle) * _SQRT_2
+        out[:, absent] = 0.0
+        return absent
+
+    def decode(self, parts: Floats) -> list[float]:
+        """Back to a number such as 1730, from the angle."""
+        phase = np.mod(np.arctan2(parts[1], parts[2]).astype(np.float64) / (2 * np.pi), 1.0)
+        minutes = np.mod(np.round(phase * _DAY_MIN), _DAY_MIN)
+        return [float(v) for v in np.floor(minutes / 60) * 100 + np.mod(minutes, 60)]
+
+
+def _to_minutes(clock: Doubles) -> Doubles:
+    """Minutes since midnight of hours x 100 + minutes."""
+    minutes: Doubles = np.floor(clock / 100) * 60 + np.mod(clock, 100)
+    return minutes

@@ -1,0 +1,149 @@
+"""What counting says of a row, without a network, in two views:
+
+- counts: of each column its value alone (a level never seen or seldom, the first NULL, the first negative number), its
+  value given that of the one other column that tells most about it, and the characters of texts;
+- ranges: numbers and moments at the ends of what training saw, or beyond, by the tails of their values.
+
+And beside them the values alone: one that cannot be must not drown in sums.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vae_model.features.encoders import NumberEncoder
+from vae_model.features.encoding import Encoded, TableEncoder
+from vae_model.features.scales import Doubles, Floats
+from vae_model.features.tails import Tails, combine_squares, fit_tails
+from vae_model.features.times import ClockEncoder, TimeEncoder
+from vae_model.features.value_counts import never_seen
+from vae_model.views.pair_counts import PairCounts, count_pairs
+
+MAX_PAIRED = 128
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The counted views of a table.
+
+    Attributes:
+        encoder: the table's, with the counts of its columns.
+        ranges: tails of the `ranged` inputs, upward, then downward.
+        pairs: counted pairs.
+    """
+
+    encoder: TableEncoder
+    ranges: Tails | None
+    pairs: tuple[PairCounts, ...]
+
+    def measure(self, block: Encoded, own: bool = False) -> dict[str, Doubles]:
+        """The views, [n] each: power sums of columns' t, and of values alone, their characters too, the largest.
+
+        Args:
+            block: the rows.
+            own: they are among the counted, each to be judged by the others.
+        """
+        terms = self._values(block)
+        values = np.concatenate([terms, block.texts]).max(axis=0) if len(block.texts) else terms.max(axis=0)
+        found = {"values": values.astype(np.float64)}
+        found["counts"] = combine_squares(self._add_squares(terms, block, own)).astype(np.float64)
+        if self.ranges is not None:
+            found["ranges"] = self.ranges.largest(block.x[list(self.ranged)]).astype(np.float64)
+        return found
+
+    def _add_squares(self, terms: Floats, block: Encoded, own: bool) -> Floats:
+        """[V + 2, n] sum of squares of t of what is said of each counted column: its value (the terms, overwritten),
+        its pair, its characters; then absences and signs."""
+        layout = self.encoder.layout
+        np.square(terms, out=terms)
+        pair_t = np.empty(block.rows, np.float32)
+        for pair in self.pairs:
+            pair.measure(block.values, own, pair_t)
+            terms[pair.target] += pair_t * pair_t
+        for row, k in enumerate(layout.texts):
+            terms[layout.counted.index(k)] += block.texts[row] * block.texts[row]
+        return terms
+
+    def _values(self, block: Encoded) -> Floats:
+        layout = self.encoder.layout
+        terms = np.zeros((len(layout.counted) + 2, block.rows), np.float32)
+        for row, k in enumerate(layout.counted):
+            counts = self.encoder.counts[k]
+            if counts is not None:
+                # All codes are in range: "clip" is the mode that needs no buffer.
+                counts.surprise.take(block.values[row], out=terms[row], mode="clip")
+        columns, of_absence = self._absences
+        absent = block.absent[columns]
+        if absent.any():
+            terms[-2] = (absent * of_absence).max(axis=0)
+        rows, zeros, of_sign = self._signs
+        if len(rows):
+            terms[-1] = ((block.x[rows] < zeros) * of_sign).max(axis=0)
+        return terms
+
+    @cached_property
+    def ranged(self) -> tuple[int, ...]:
+        """Rows of x that grow with the value itself: the first part of a number, the last of a moment."""
+        chosen = []
+        for k, one in enumerate(self.encoder.encoders):
+            if isinstance(one, NumberEncoder | ClockEncoder):
+                chosen.append(self.encoder.layout.first_part(k))
+            elif isinstance(one, TimeEncoder):
+                chosen.append(self.encoder.layout.first_part(k) + one.parts - 1)
+        return tuple(chosen)
+
+    @cached_property
+    def _absences(self) -> tuple[list[int], Floats]:
+        """Columns that are not counted, and t of no value in each, [columns, 1]."""
+        rows, encoder = self.encoder.rows, self.encoder
+        columns = [k for k in range(encoder.layout.columns) if k not in encoder.layout.counted]
+        surprise = [
+            -math.log10(min(1.0, encoder.absent_share[k] + 1.0 / (rows + 1.0)))
+            if encoder.absent_share[k]
+            else never_seen(rows)
+            for k in columns
+        ]
+        return columns, np.asarray(surprise, np.float32).reshape(-1, 1)
+
+    @cached_property
+    def _signs(self) -> tuple[list[int], Floats, np.float32]:
+        """Rows of x of numbers that never were negative, what zero is there, and t of the first negative one."""
+        rows, zeros = [], []
+        for k, one in enumerate(self.encoder.encoders):
+            if isinstance(one, NumberEncoder) and one.low >= 0.0:
+                rows.append(self.encoder.layout.first_part(k))
+                zeros.append(one.zero)
+        return rows, np.asarray(zeros, np.float32).reshape(-1, 1), np.float32(never_seen(self.encoder.rows))
+
+    def to_tensors(self) -> dict[str, npt.NDArray[Any]]:
+        tensors: dict[str, npt.NDArray[Any]] = {}
+        if self.ranges is not None:
+            tensors |= self.ranges.to_tensors("views.ranges")
+        for i, pair in enumerate(self.pairs):
+            tensors |= pair.to_tensors(f"views.pairs.{i}")
+        return tensors
+
+    @classmethod
+    def load(
+        cls, pairs: list[Mapping[str, Any]], tensors: Mapping[str, npt.NDArray[Any]], encoder: TableEncoder
+    ) -> Counted:
+        found = tuple(PairCounts.load(pair, tensors, f"views.pairs.{i}") for i, pair in enumerate(pairs))
+        ranges = Tails.from_tensors(tensors, "views.ranges") if "views.ranges.knots" in tensors else None
+        return cls(encoder, ranges, found)
+
+
+def fit_counted(encoder: TableEncoder, rows: Encoded) -> Counted:
+    """Count pairs, and fit the tails of values, on training rows."""
+    alone = Counted(encoder, None, ())
+    x = rows.x[list(alone.ranged)]
+    ranges = fit_tails(np.concatenate([x, -x])) if len(x) else None
+    sizes = [counts.size for counts in encoder.counts if counts is not None]
+    targets = range(len(sizes)) if len(sizes) <= MAX_PAIRED else ()
+    return Counted(encoder, ranges, count_pairs(rows.values, sizes, targets))
