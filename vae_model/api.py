@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from vae_model.bundle.bundle import Bundle
 from vae_model.errors import DataError
-from vae_model.features.encoders import CategoryEncoder, Encoder
+from vae_model.features.encoder import Encoder
 from vae_model.features.scales import Floats
 from vae_model.network.likelihood import Outputs
 from vae_model.scoring.explainer import Explainer, decode_column, decode_rows, to_words
@@ -86,19 +86,12 @@ def reconstruct(table: pa.Table, bundle: Bundle) -> pa.Table:
             outputs = decode_rows(bundle, forward, block)
             for k in range(len(columns)):
                 columns[k] += decode_column(bundle, outputs, k)
-    types = [_reconstructed_type(table.schema.field(c.name).type, c.kind) for c in bundle.features]
+    types = [
+        encoder.arrow_type(table.schema.field(name).type)
+        for name, encoder in zip(bundle.feature_names, bundle.encoder.encoders, strict=True)
+    ]
     arrays = [pa.array(v, t, from_pandas=False) for v, t in zip(_integral(columns, types), types, strict=True)]
     return pa.Table.from_arrays(arrays, names=bundle.feature_names)
-
-
-def _reconstructed_type(dtype: pa.DataType, kind: str) -> pa.DataType:
-    if kind == "vector":
-        return pa.list_(pa.float64())
-    if kind == "boolean":
-        return pa.bool_()
-    if kind in ("category", "time", "text"):
-        return pa.string()
-    return dtype if pa.types.is_integer(dtype) else pa.float64()
 
 
 def _integral(columns: list[list[object]], types: list[pa.DataType]) -> Iterator[list[object]]:
@@ -136,7 +129,7 @@ def generate(n: int, bundle: Bundle, seed: int = 0) -> pa.Table:
 
 def _draw_column(encoder: Encoder, k: int, outputs: Outputs, bundle: Bundle, rng: np.random.Generator) -> list[object]:
     layout = bundle.encoder.layout
-    if isinstance(encoder, CategoryEncoder):
+    if k in layout.categories:
         logits = outputs.logits[layout.categories.index(k)]
         gumbel = rng.gumbel(size=logits.shape)
         return list(encoder.decode(np.argmax(logits + gumbel, axis=0)))

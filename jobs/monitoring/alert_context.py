@@ -17,7 +17,6 @@ from jobs.monitoring.fault_patterns import Evidence
 from jobs.monitoring.segments import Category, Codes
 from jobs.predicates.values import write_value
 from jobs.tables.nights import NightName
-from vae_model.features.encoders import CategoryEncoder, TextEncoder
 from vae_model.scoring.explainer import to_words
 
 # A column with a smaller share in a row's score is not blamed for it, nor one with much less than the first reason.
@@ -100,9 +99,9 @@ def build_scene(
     profile = profile_of(bundle)
     kinds = {column.name: column.kind for column in bundle.features}
     levels = {
-        column.name: frozenset(encoder.levels)
+        column.name: frozenset(encoder.known_levels)
         for column, encoder in zip(bundle.features, bundle.encoder.encoders, strict=True)
-        if isinstance(encoder, CategoryEncoder) and not isinstance(encoder, TextEncoder)
+        if encoder.known_levels
     }
     reasons = alerts.column("top_columns").to_pylist()
     mentioned = _read_reasons(reasons, kinds, levels, 0.0)

@@ -19,7 +19,8 @@ import pyarrow as pa
 
 import vae_model as vm
 from jobs.common.config import Monitor
-from vae_model.bundle.profile import ColumnProfile, Counts, count_values, population_stability
+from vae_model.bundle.profile import ColumnProfile, population_stability
+from vae_model.features.bins import BinCounts
 
 Doubles = npt.NDArray[np.float64]
 # Nothing below it counts as more than chance.
@@ -68,18 +69,18 @@ class Drift:
     alarms: tuple[str, ...] = ()
 
 
-def count_features(bundle: vm.Bundle, batches: Iterable[pa.RecordBatch]) -> dict[str, Counts]:
+def count_features(bundle: vm.Bundle, batches: Iterable[pa.RecordBatch]) -> dict[str, BinCounts]:
     """Count rows by the bins of the bundle's profile; feature columns that the batches lack are left out.
 
     Raises:
         DataError: the bundle has no profile.
     """
-    counted: dict[str, Counts] = {}
+    counted: dict[str, BinCounts] = {}
     columns = list(zip(profile_of(bundle), bundle.encoder.encoders, strict=True))
     for batch in batches:
         for profile, encoder in columns:
             if profile.name in batch.schema.names:
-                found = count_values(profile, encoder, batch.column(profile.name))
+                found = encoder.count_by(profile.bins, batch.column(profile.name))
                 counted[profile.name] = counted[profile.name] + found if profile.name in counted else found
     return counted
 
@@ -99,12 +100,12 @@ def profile_of(bundle: vm.Bundle) -> tuple[ColumnProfile, ...]:
     return bundle.profile.columns
 
 
-def compare_features(bundle: vm.Bundle, counted: Mapping[str, Counts], limits: Monitor) -> list[Drift]:
+def compare_features(bundle: vm.Bundle, counted: Mapping[str, BinCounts], limits: Monitor) -> list[Drift]:
     """The drift of every counted feature column, in the model's order."""
     return [compare_column(p, counted[p.name], limits) for p in profile_of(bundle) if p.name in counted]
 
 
-def compare_column(profile: ColumnProfile, found: Counts, limits: Monitor) -> Drift:
+def compare_column(profile: ColumnProfile, found: BinCounts, limits: Monitor) -> Drift:
     """One column's drift."""
     expected = np.asarray(profile.counts, dtype=np.float64)
     psi = population_stability(expected, found.counts)
@@ -253,7 +254,7 @@ def proportion_test(found: int, rows: int, expected: int, expected_rows: int) ->
     return math.erfc(z / math.sqrt(2.0))
 
 
-def _alarms_of_column(drift: Drift, profile: ColumnProfile, found: Counts, limits: Monitor) -> list[str]:
+def _alarms_of_column(drift: Drift, profile: ColumnProfile, found: BinCounts, limits: Monitor) -> list[str]:
     name, alarms = profile.name, []
     if name in limits.ignore:
         return []
@@ -279,7 +280,7 @@ def _alarms_of_column(drift: Drift, profile: ColumnProfile, found: Counts, limit
     return alarms
 
 
-def _describe_shift(profile: ColumnProfile, found: Counts) -> str:
+def _describe_shift(profile: ColumnProfile, found: BinCounts) -> str:
     """The bin that gained or lost most, in words."""
     e = np.asarray(profile.counts, dtype=np.float64) / max(sum(profile.counts), 1)
     f = found.counts / max(found.counts.sum(), 1)

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from vae_model.features.arrays import to_text
 from vae_model.features.columns import plan_columns, type_family
-from vae_model.features.encoders import to_text
 from vae_model.features.forms import find_forms, to_bytes
 from vae_model.options import ColumnOptions
 from vae_model.scoring.explainer import to_words

@@ -12,7 +12,7 @@ import pyarrow as pa
 from jobs.engines.base import Engine, TableState
 from jobs.predicates.predicate import Predicate
 from jobs.tables.summaries import BIN, COUNTS, merge_counts, summarise_rows
-from vae_model.features.encoders import Encoder
+from vae_model.features.encoder import Encoder
 
 
 @dataclass(frozen=True)

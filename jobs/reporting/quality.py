@@ -12,8 +12,7 @@ import pyarrow.types as pt
 
 from jobs.reporting.column_counts import Counts
 from vae_model import Bundle
-from vae_model.features.encoders import CategoryEncoder, NumberEncoder
-from vae_model.features.times import TimeEncoder
+from vae_model.features.encoder import Encoder
 from vae_model.scoring.explainer import to_words
 
 NULL_SURPLUS = 0.01
@@ -60,7 +59,7 @@ def list_quality(
     return [_describe(name, counts, encoders.get(name), schema.field(name).type) for name in ordered]
 
 
-def _by_name(bundle: Bundle | None) -> Mapping[str, tuple[object, float]]:
+def _by_name(bundle: Bundle | None) -> Mapping[str, tuple[Encoder, float]]:
     if bundle is None:
         return {}
     encoder = bundle.encoder
@@ -70,32 +69,29 @@ def _by_name(bundle: Bundle | None) -> Mapping[str, tuple[object, float]]:
     }
 
 
-def _describe(name: str, counts: Counts, then: tuple[object, float] | None, dtype: pa.DataType) -> ColumnQuality:
+def _describe(name: str, counts: Counts, then: tuple[Encoder, float] | None, dtype: pa.DataType) -> ColumnQuality:
     encoder, share_then = then or (None, None)
     seen = counts.of("seen", name).rows
     share = (counts.of("null", name).rows + counts.of("nan", name).rows) / max(seen, 1)
     found = counts.of("range", name)
-    low_then = high_then = ""
-    if isinstance(encoder, NumberEncoder):
-        low_then, high_then = to_words(encoder.low), to_words(encoder.high)
-    elif isinstance(encoder, TimeEncoder):
-        low_then, high_then = _in_words(encoder.start_s, dtype), _in_words(encoder.end_s, dtype)
-    is_category = isinstance(encoder, CategoryEncoder)
+    low_then, high_then = encoder.bounds if encoder and encoder.bounds else (None, None)
+    is_quantity = encoder is not None and encoder.is_quantity
+    has_levels = encoder is not None and encoder.place == "category"
     new = sorted(counts.values("unseen value", name).items(), key=lambda item: (-item[1].rows, item[0]))
-    unseen = counts.of("unseen", name).rows if is_category else None
-    outside = counts.of("outside", name).rows if isinstance(encoder, NumberEncoder) else None
+    unseen = counts.of("unseen", name).rows if has_levels else None
+    outside = counts.of("outside", name).rows if is_quantity else None
     infinite = counts.of("infinite", name).rows
     mean = found.total / found.rows if found.rows else math.nan
     return ColumnQuality(
         name=name,
-        kind=str(getattr(encoder, "kind", "")),
+        kind=encoder.kind if encoder else "",
         null_share=share,
         null_share_then=share_then,
         low=_in_words(found.low, dtype),
         high=_in_words(found.high, dtype),
-        mean=_in_words(mean, dtype) if math.isfinite(mean) and isinstance(encoder, NumberEncoder) else "",
-        low_then=low_then,
-        high_then=high_then,
+        mean=_in_words(mean, dtype) if math.isfinite(mean) and is_quantity else "",
+        low_then=_in_words(low_then, dtype),
+        high_then=_in_words(high_then, dtype),
         unseen=unseen,
         unseen_values=tuple((value, tally.rows) for value, tally in new[:_SHOWN_VALUES]),
         outside=outside,

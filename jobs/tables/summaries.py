@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from vae_model.features.encoders import CategoryEncoder, Encoder, NumberEncoder
+from vae_model.features.encoder import Encoder
 from vae_model.features.scales import to_doubles
 
 NIGHTS = pa.schema(
@@ -147,8 +147,9 @@ def _count_column(name: str, encoder: Encoder | None, values: pa.Array) -> list[
         ("seen", name, "", len(values), None, None, 0.0),
         ("null", name, "", values.null_count, None, None, 0.0),
     ]
-    if isinstance(encoder, CategoryEncoder):
-        return lines + _count_unseen(name, encoder, values)
+    new = encoder.find_new(values) if encoder else None
+    if new is not None:
+        return lines + _count_unseen(name, new)
     dtype = values.type
     if pt.is_temporal(dtype) and not pt.is_duration(dtype):
         values = _to_seconds(values)
@@ -163,15 +164,14 @@ def _count_column(name: str, encoder: Encoder | None, values: pa.Array) -> list[
     if x.size:
         with np.errstate(over="ignore"):  # a few of the largest numbers have an infinite sum
             lines.append(("range", name, "", x.size, float(x.min()), float(x.max()), float(x.sum())))
-    if isinstance(encoder, NumberEncoder):
-        outside = int(((x < encoder.low) | (x > encoder.high)).sum())
+    if encoder and encoder.is_quantity and encoder.bounds:
+        low, high = encoder.bounds
+        outside = int(((x < low) | (x > high)).sum())
         lines.append(("outside", name, "", outside, None, None, 0.0))
     return lines
 
 
-def _count_unseen(name: str, encoder: CategoryEncoder, values: pa.Array) -> list[Line]:
-    text = encoder.to_levels(values).drop_null()
-    new = text.filter(pc.invert(pc.is_in(text, value_set=pa.array(encoder.levels, text.type))))
+def _count_unseen(name: str, new: pa.Array) -> list[Line]:
     found = sorted(pc.value_counts(new).to_pylist(), key=lambda c: (-c["counts"], c["values"]))
     lines: list[Line] = [("unseen", name, "", len(new), None, None, 0.0)]
     return lines + [("unseen value", name, c["values"][:200], c["counts"], None, None, 0.0) for c in found[:MAX_UNSEEN]]

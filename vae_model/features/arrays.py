@@ -50,3 +50,10 @@ def to_numpy(values: pa.Array) -> npt.NDArray[Any]:
         return np.unpackbits(bits, bitorder="little")[values.offset : values.offset + count].astype(np.bool_)
     dtype = np.dtype(values.type.to_pandas_dtype())
     return np.frombuffer(data or b"", dtype, count, values.offset * dtype.itemsize)
+
+
+def to_text(values: pa.Array) -> pa.Array:
+    """Category values as strings; NULL stays NULL."""
+    if pt.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    return values if pt.is_string(values.type) else values.cast(pa.string())

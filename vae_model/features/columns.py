@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from vae_model.errors import DataError
-from vae_model.features.scales import to_array
-from vae_model.features.times import ClockEncoder
+from vae_model.features.encoder import Encoder
+from vae_model.features.kinds import kinds_of
 
 if TYPE_CHECKING:
     from vae_model.options import ColumnOptions
 
-Kind = Literal["number", "boolean", "category", "time", "clock", "vector", "text"]
 MAX_VECTOR_LENGTH = 4096
-FREE_TEXT_SHARE = 0.5
 
 _FAMILIES: tuple[tuple[str, Callable[[pa.DataType], bool]], ...] = (
     ("boolean", pt.is_boolean),
@@ -32,17 +30,6 @@ _FAMILIES: tuple[tuple[str, Callable[[pa.DataType], bool]], ...] = (
     ("time of day", pt.is_time),
     ("duration", pt.is_duration),
 )
-_KINDS_OF_FAMILY: dict[str, tuple[Kind, ...]] = {
-    "boolean": ("boolean", "category", "number"),
-    "integer": ("number", "category", "boolean", "clock"),
-    "floating": ("number", "clock"),
-    "string": ("category", "text"),
-    "date": ("time", "category"),
-    "timestamp": ("time",),
-    "time of day": ("time",),
-    "duration": ("number",),
-    "list of numbers": ("vector",),
-}
 
 
 @dataclass(frozen=True)
@@ -50,7 +37,7 @@ class Column:
     """One feature: its name in the source table, its kind, and the family of Arrow types that it was trained on."""
 
     name: str
-    kind: Kind
+    kind: str
     family: str
 
 
@@ -109,12 +96,13 @@ def _plan_column(field: pa.Field, values: pa.ChunkedArray, options: ColumnOption
         return f"{name}: not in columns.include"
     if name in options.ignore and asked is None:
         return f"{name}: key or partition column, carried but not modelled"
-    allowed = _KINDS_OF_FAMILY.get(family, ())
+    allowed = kinds_of(family)
     if asked is not None:
-        if asked not in allowed:
+        names = [kind.kind for kind in allowed]
+        if asked not in names:
             raise DataError(
                 f"column '{name}' to be of a type that can be a {asked}",
-                f"type {field.type}, which can be: {', '.join(allowed) or 'nothing'}",
+                f"type {field.type}, which can be: {', '.join(names) or 'nothing'}",
                 f"change columns.kinds.{name}",
             )
         return Column(name, asked, family)
@@ -124,15 +112,9 @@ def _plan_column(field: pa.Field, values: pa.ChunkedArray, options: ColumnOption
     return f"{name}: {reason}" if reason else Column(name, _infer_kind(values, allowed, options.max_categories), family)
 
 
-def _infer_kind(values: pa.ChunkedArray, allowed: tuple[Kind, ...], max_categories: int) -> Kind:
-    """The first kind that the type allows, unless the values say more: 59, 100, 159, 200 are clock times; strings that
-    hardly repeat are texts."""
-    if "text" in allowed:
-        distinct = pc.count_distinct(values, mode="only_valid").as_py()
-        is_text = distinct > max_categories and distinct > FREE_TEXT_SHARE * (len(values) - values.null_count)
-        return "text" if is_text else "category"
-    is_clock = "clock" in allowed and ClockEncoder.recognises(to_array(values))
-    return "clock" if is_clock else allowed[0]
+def _infer_kind(values: pa.ChunkedArray, allowed: Sequence[type[Encoder]], max_categories: int) -> str:
+    """The usual kind of the type, unless the values say that they can only be of another one."""
+    return next((kind.kind for kind in allowed[1:] if kind.recognises(values, max_categories)), allowed[0].kind)
 
 
 def _reason_to_ignore(values: pa.ChunkedArray, family: str) -> str | None:

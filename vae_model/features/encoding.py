@@ -13,28 +13,15 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from vae_model.features.arrays import to_arrow, to_arrow_text
+from vae_model.features.arrays import to_arrow, to_arrow_text, to_text
 from vae_model.features.columns import Column
-from vae_model.features.encoders import (
-    BooleanEncoder,
-    CategoryEncoder,
-    Encoder,
-    NumberEncoder,
-    TextEncoder,
-    VectorEncoder,
-    encoder_from_json,
-    encoder_to_json,
-    to_text,
-)
+from vae_model.features.encoder import Encoder, FitHints
+from vae_model.features.kinds import KINDS, encoder_from_json, encoder_to_json
 from vae_model.features.scales import Bools, Codes, Floats, to_array
 from vae_model.features.text_model import TextModel, fit_text
-from vae_model.features.times import ClockEncoder, TimeEncoder
-from vae_model.features.value_counts import ValueCounts, count_numbers, count_texts, number_values
+from vae_model.features.value_counts import ValueCounts
 
-# Forms of a text column that the network tells apart.
-MAX_FORM_LEVELS = 64
 Rows: TypeAlias = slice | npt.NDArray[np.intp]
 
 
@@ -137,15 +124,15 @@ class TableEncoder:
     def __post_init__(self) -> None:
         continuous: list[int] = []
         for k, encoder in enumerate(self.encoders):
-            if not isinstance(encoder, CategoryEncoder | BooleanEncoder):
+            if encoder.place == "continuous":
                 continuous += [k] * encoder.parts
-        categories = [(k, e) for k, e in enumerate(self.encoders) if isinstance(e, CategoryEncoder)]
+        categories = [k for k, encoder in enumerate(self.encoders) if encoder.place == "category"]
         layout = Layout(
             columns=len(self.columns),
             continuous=tuple(continuous),
-            booleans=tuple(k for k, e in enumerate(self.encoders) if isinstance(e, BooleanEncoder)),
-            categories=tuple(k for k, _ in categories),
-            levels=tuple(len(e.levels) + 1 for _, e in categories),
+            booleans=tuple(k for k, e in enumerate(self.encoders) if e.place == "boolean"),
+            categories=tuple(categories),
+            levels=tuple(self.encoders[k].outcomes for k in categories),
             nullable=tuple(k for k, share in enumerate(self.absent_share) if share > 0),
             counted=tuple(k for k, counts in enumerate(self.counts) if counts is not None),
             texts=tuple(k for k, model in enumerate(self.texts) if model is not None),
@@ -170,10 +157,10 @@ class TableEncoder:
         row, boolean, category = 0, len(layout.continuous), 0
         for k, (column, encoder) in enumerate(zip(self.columns, self.encoders, strict=True)):
             values = batch.column(column.name)
-            if isinstance(encoder, CategoryEncoder):
+            if encoder.place == "category":
                 absent[k] = encoder.encode(values, codes[category])
                 category += 1
-            elif isinstance(encoder, BooleanEncoder):
+            elif encoder.place == "boolean":
                 absent[k] = encoder.encode(values, x[boolean : boolean + 1])
                 boolean += 1
             else:
@@ -214,19 +201,15 @@ class TableEncoder:
         return {}
 
     def _encode_values(self, batch: pa.RecordBatch, codes: Codes, absent: Bools) -> Codes:
-        """Codes of the counted columns, [V, n]: a category's are the network's where both keep the same levels."""
+        """Codes of the counted columns, [V, n]."""
         layout = self.layout
         values = np.empty((len(layout.counted), batch.num_rows), np.int32)
         for row, k in enumerate(layout.counted):
             counts, encoder, column = self.counts[k], self.encoders[k], batch.column(self.columns[k].name)
             if counts is None:
                 continue
-            if not isinstance(encoder, CategoryEncoder):
-                counts.encode_numbers(number_values(column)[0], absent[k], values[row])
-            elif counts.levels == encoder.levels and not isinstance(encoder, TextEncoder):
-                values[row] = codes[layout.categories.index(k)]
-            else:
-                counts.encode_texts(to_text(column), absent[k], values[row])
+            own = codes[layout.categories.index(k)] if encoder.place == "category" else None
+            encoder.encode_values(counts, column, own, absent[k], values[row])
         return values
 
     def to_json(self) -> list[dict[str, Any]]:
@@ -262,43 +245,8 @@ def fit_encoder(columns: Iterable[Column], table: pa.Table, max_categories: int,
         values = to_array(table.column(column.name))
         text = fit_text(to_text(values)) if column.family == "string" else None
         texts.append(text)
-        encoder = _fit_column(column, values, max_categories, text)
+        encoder = KINDS[column.kind].fit(values, FitHints(max_categories, text))
         encoders.append(encoder)
-        shares.append(_absent_share(encoder, values))
-        counts.append(_count_values(encoder, values))
+        shares.append(encoder.absent_share(values))
+        counts.append(encoder.count(values))
     return TableEncoder(columns, tuple(encoders), tuple(shares), rows, tuple(counts), tuple(texts))
-
-
-def _count_values(encoder: Encoder, values: pa.Array) -> ValueCounts | None:
-    if isinstance(encoder, CategoryEncoder):
-        return count_texts(to_text(values), singles=not isinstance(encoder, TextEncoder))
-    if isinstance(encoder, NumberEncoder | ClockEncoder | BooleanEncoder):
-        return count_numbers(*number_values(values))
-    return None
-
-
-def _fit_column(column: Column, values: pa.Array, max_categories: int, text: TextModel | None) -> Encoder:
-    if column.kind == "text" and text is not None:
-        forms = text.forms
-        frequent = dict(zip(map(str, forms.levels), forms.counts.tolist(), strict=True))
-        return TextEncoder(CategoryEncoder.fit_counts(frequent, MAX_FORM_LEVELS).levels, text.grain)
-    if column.kind == "category":
-        counts = pc.value_counts(to_text(values).drop_null())
-        levels = {c["values"]: c["counts"] for c in counts.to_pylist()}
-        return CategoryEncoder.fit_counts(levels, max_categories)
-    simple: dict[str, type[NumberEncoder | BooleanEncoder | VectorEncoder | TimeEncoder | ClockEncoder]] = {
-        "number": NumberEncoder,
-        "boolean": BooleanEncoder,
-        "vector": VectorEncoder,
-        "time": TimeEncoder,
-        "clock": ClockEncoder,
-    }
-    return simple[column.kind].fit(values)
-
-
-def _absent_share(encoder: Encoder, values: pa.Array) -> float:
-    if not len(values):
-        return 0.0
-    if isinstance(encoder, CategoryEncoder):
-        return float(values.null_count / len(values))
-    return float(encoder.encode(values, np.zeros((encoder.parts, len(values)), np.float32)).mean())

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from vae_model.features.scales import Bools, Doubles, Floats, fit_scale, soft_clip, to_doubles
+from vae_model.features.bins import Bins
+from vae_model.features.encoder import NO_HINTS, Encoder, FitHints
+from vae_model.features.scales import Bools, Doubles, Floats, fit_scale, soft_clip, to_array, to_doubles
 
 _DAY_S = 86_400
 _DAY_MIN = 1_440
@@ -20,7 +22,7 @@ _HOUR = "hour "
 
 
 @dataclass(frozen=True)
-class TimeEncoder:
+class TimeEncoder(Encoder):
     """Cyclic parts of a date, timestamp or time of day: (sin, cos) of each period that varies, and one linear part.
 
     The linear part is the standardised moment. Nights go on after training: what comes up to `grace_s` after the last
@@ -34,6 +36,7 @@ class TimeEncoder:
     end_s: float
     linear: bool = False
     kind: ClassVar[str] = "time"
+    families: ClassVar[tuple[str, ...]] = ("date", "timestamp", "time of day")
     PERIODS: ClassVar[dict[str, tuple[float, float]]] = {
         "minute": (3_600.0, 0.0),
         "hour": (float(_DAY_S), 0.0),
@@ -48,7 +51,7 @@ class TimeEncoder:
         return 2 * len(self.periods) + 1
 
     @classmethod
-    def fit(cls, values: pa.Array) -> TimeEncoder:
+    def fit(cls, values: pa.Array, hints: FitHints = NO_HINTS) -> Self:
         s = to_seconds(values)
         s = s[np.isfinite(s)]
         if not s.size:
@@ -103,6 +106,29 @@ class TimeEncoder:
                 words[row].append(_phase_in_words(name, float(p)))
         return [", ".join(w) or "within the usual range" for w in words]
 
+    def count(self, values: pa.Array) -> None:
+        return None
+
+    def measure(self, values: pa.Array) -> Doubles:
+        """The time of day where there is one: a moment moves on by itself."""
+        seconds = to_seconds(values)
+        return np.mod(seconds, float(_DAY_S)) if "hour" in self.periods else seconds
+
+    def choose_bins(self, values: pa.Array) -> Bins:
+        """A plain date is in or out of the range that is usual."""
+        if "hour" in self.periods:
+            return super().choose_bins(values)
+        span = max(self.end_s - self.start_s, self.MIN_SPAN_S)
+        return Bins(edges=(self.start_s - span, self.end_s + span))
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return self.start_s, self.end_s
+
+    @property
+    def growing_part(self) -> int:
+        return self.parts - 1
+
     @staticmethod
     def read_minute(words: str) -> float:
         """The minute of the day in what `decode` wrote; NaN where it says nothing of the hour."""
@@ -135,7 +161,7 @@ def to_seconds(values: pa.Array) -> Doubles:
 
 
 @dataclass(frozen=True)
-class ClockEncoder:
+class ClockEncoder(Encoder):
     """A clock time written as a number, hours x 100 + minutes: standardised minutes of the day, and (sin, cos) of the
     day. As plain numbers such columns jump by 40 at each full hour, and no difference of two of them is a duration.
 
@@ -146,15 +172,19 @@ class ClockEncoder:
     std: float
     is_integer: bool
     kind: ClassVar[str] = "clock"
-    parts: ClassVar[int] = 3
+    also: ClassVar[tuple[str, ...]] = ("integer", "floating")
     ODD: ClassVar[float] = 6.0
     MIN_VALUES: ClassVar[int] = 200
     MIN_DISTINCT: ClassVar[int] = 12
 
+    @property
+    def parts(self) -> int:
+        return 3
+
     @classmethod
-    def recognises(cls, values: pa.Array) -> bool:
-        """Whether a sample can only be clock times: enough whole numbers from 0 to 2400, of many hours and minutes."""
-        x = to_doubles(values)
+    def recognises(cls, values: pa.ChunkedArray, max_categories: int) -> bool:
+        """Enough whole numbers from 0 to 2400, of many hours and minutes: 59, 100, 159, 200."""
+        x = to_doubles(to_array(values))
         x = x[~np.isnan(x)]
         if x.size < cls.MIN_VALUES or not cls._are_clocks(x).all():
             return False
@@ -168,7 +198,7 @@ class ClockEncoder:
         return whole
 
     @classmethod
-    def fit(cls, values: pa.Array) -> ClockEncoder:
+    def fit(cls, values: pa.Array, hints: FitHints = NO_HINTS) -> Self:
         """Statistics of the minutes of the day over values that are clock times."""
         x = to_doubles(values)
         mean, std = fit_scale(_to_minutes(x[cls._are_clocks(x)]))
@@ -192,6 +222,13 @@ class ClockEncoder:
         phase = np.mod(np.arctan2(parts[1], parts[2]).astype(np.float64) / (2 * np.pi), 1.0)
         minutes = np.mod(np.round(phase * _DAY_MIN), _DAY_MIN)
         return [float(v) for v in np.floor(minutes / 60) * 100 + np.mod(minutes, 60)]
+
+    def arrow_type(self, dtype: pa.DataType) -> pa.DataType:
+        return dtype if pt.is_integer(dtype) else pa.float64()
+
+    @property
+    def growing_part(self) -> int:
+        return 0
 
 
 def _to_minutes(clock: Doubles) -> Doubles:

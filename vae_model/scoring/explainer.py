@@ -20,7 +20,6 @@ import pyarrow as pa
 
 from vae_model.bundle.bundle import Bundle
 from vae_model.features.arrays import to_arrow, to_arrow_text
-from vae_model.features.encoders import CategoryEncoder, TextEncoder
 from vae_model.features.encoding import Encoded
 from vae_model.features.scales import Codes, Doubles, Floats
 from vae_model.network.forward import Forward, mean_of_members, sum_columns
@@ -216,9 +215,7 @@ def hide_columns(bundle: Bundle, encoded: Encoded, rows: Indices, columns: Indic
     owners = np.asarray((*layout.continuous, *layout.booleans))
     hidden.x[owners[:, None] == columns] = 0.0
     for c, k in enumerate(layout.categories):
-        encoder = bundle.encoder.encoders[k]
-        if isinstance(encoder, CategoryEncoder):
-            hidden.codes[c, columns == k] = encoder.absent
+        hidden.codes[c, columns == k] = layout.levels[c]
     hidden.absent[columns, np.arange(len(columns))] = False
     return hidden
 
@@ -235,9 +232,9 @@ def ask_peers(forward: Forward, block: Encoded) -> list[Outputs]:
 
 def repair_column(bundle: Bundle, rows: Encoded, expected: Sequence[Outputs], k: int) -> None:
     """Put into column k of some rows, in place, what their peers expect there, the mean of the members."""
-    layout, encoder = bundle.encoder.layout, bundle.encoder.encoders[k]
+    layout = bundle.encoder.layout
     rows.absent[k] = False
-    if isinstance(encoder, CategoryEncoder):
+    if k in layout.categories:
         c = layout.categories.index(k)
         rows.codes[c] = np.argmax(np.mean([o.logits[c] for o in expected], axis=0), axis=0)
     elif k in layout.booleans:
@@ -270,37 +267,26 @@ def _repair_value(bundle: Bundle, rows: Encoded, k: int) -> None:
     if by_pair is not None:
         rows.values[row] = by_pair
         return
-    if isinstance(encoder, TextEncoder):
-        rows.values[row] = np.argmin(counts.surprise[:-1])
-        return
-    if isinstance(encoder, CategoryEncoder):
-        place = {level: code for code, level in enumerate(counts.levels)}
-        known = np.array([*(place[level] for level in encoder.levels), len(counts.levels)], np.int32)
-        rows.values[row] = known[rows.codes[layout.categories.index(k)]]
-        return
+    rows.values[row] = encoder.nearest_values(counts, inputs_of(bundle, rows, k))
+
+
+def inputs_of(bundle: Bundle, rows: Encoded, k: int) -> Codes | Floats:
+    """The network's inputs of column k: [n] codes of a category, else [parts, n]."""
+    layout = bundle.encoder.layout
+    if k in layout.categories:
+        codes: Codes = rows.codes[layout.categories.index(k)]
+        return codes
     if k in layout.booleans:
-        inputs = rows.x[[len(layout.continuous) + layout.booleans.index(k)]]
-    else:
-        inputs = rows.x[np.flatnonzero(np.asarray(layout.continuous) == k)]
-    levels = np.asarray(counts.levels, np.float64)
-    expected = np.asarray(encoder.decode(inputs), np.float64)
-    upper = (
-        np.searchsorted(levels, expected).clip(1, len(levels) - 1) if len(levels) > 1 else np.zeros(len(expected), int)
-    )
-    lower = np.maximum(upper - 1, 0)
-    rows.values[row] = np.where(expected - levels[lower] <= levels[upper] - expected, lower, upper)
+        return rows.x[[len(layout.continuous) + layout.booleans.index(k)]]
+    return rows.x[np.flatnonzero(np.asarray(layout.continuous) == k)]
 
 
 def expect_by_pair(bundle: Bundle, rows: Encoded, k: int) -> Codes | None:
     """The value codes that go with the value that tells most about column k, where the network does not know all of its
     levels; None where it does or nothing tells."""
     layout, encoder = bundle.encoder.layout, bundle.encoder.encoders[k]
-    if k not in layout.counted or not isinstance(encoder, CategoryEncoder) or bundle.views is None:
-        return None
-    counts = bundle.encoder.counts[k]
-    if counts is None:
-        return None
-    if not isinstance(encoder, TextEncoder) and len(counts.levels) <= len(encoder.levels):
+    counts = bundle.encoder.counts[k] if k in layout.counted else None
+    if counts is None or bundle.views is None or encoder.knows_all(counts):
         return None
     target = layout.counted.index(k)
     pair = next((pair for pair in bundle.views.counted.pairs if pair.target == target), None)
@@ -311,7 +297,7 @@ def decode_column(bundle: Bundle, outputs: Sequence[Outputs], k: int) -> list[ob
     """The most likely value of column k for each row; None where NULL is likelier."""
     layout, encoder = bundle.encoder.layout, bundle.encoder.encoders[k]
     values: list[object]
-    if isinstance(encoder, CategoryEncoder):
+    if k in layout.categories:
         c = layout.categories.index(k)
         logits = np.mean([o.logits[c] for o in outputs], axis=0)
         values = list(encoder.decode(np.argmax(logits, axis=0)))

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vae_model.bundle.bundle import Bundle
-from vae_model.bundle.profile import Counts, Profile, count_values, population_stability, profile_column
+from vae_model.bundle.profile import Profile, population_stability, profile_column
+from vae_model.features.bins import BinCounts
 from vae_model.features.encoding import Encoded
 from vae_model.features.scales import Doubles, to_array
 from vae_model.scoring.explainer import Explainer
@@ -78,16 +79,16 @@ def measure_nights(bundle: Bundle, batches: Iterable[pa.RecordBatch], night: str
     return replace(bundle, profile=Profile(tuple(columns)))
 
 
-def _count_nights(bundle: Bundle, batches: Iterable[pa.RecordBatch], night: str) -> dict[object, list[Counts]]:
+def _count_nights(bundle: Bundle, batches: Iterable[pa.RecordBatch], night: str) -> dict[object, list[BinCounts]]:
     """Night -> counts of each column; no more nights than are looked at."""
-    counted: dict[object, list[Counts]] = {}
+    counted: dict[object, list[BinCounts]] = {}
     encoders = list(zip(bundle.profile.columns if bundle.profile else (), bundle.encoder.encoders, strict=True))
     for batch in batches:
         values = batch.column(night)
         for value in pc.unique(values):
             chosen = pc.equal(values, value) if value.is_valid else values.is_null()
             part = batch.filter(chosen)
-            found = [count_values(profile, encoder, part.column(profile.name)) for profile, encoder in encoders]
+            found = [encoder.count_by(profile.bins, part.column(profile.name)) for profile, encoder in encoders]
             before = counted.get(value.as_py())
             counted[value.as_py()] = [a + b for a, b in zip(before, found, strict=True)] if before else found
         if len(counted) > MAX_NIGHTS:

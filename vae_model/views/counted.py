@@ -18,11 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vae_model.features.encoders import NumberEncoder
 from vae_model.features.encoding import Encoded, TableEncoder
 from vae_model.features.scales import Doubles, Floats
 from vae_model.features.tails import Tails, combine_squares, fit_tails
-from vae_model.features.times import ClockEncoder, TimeEncoder
 from vae_model.features.value_counts import never_seen
 from vae_model.views.pair_counts import PairCounts, count_pairs
 
@@ -91,13 +89,9 @@ class Counted:
     @cached_property
     def ranged(self) -> tuple[int, ...]:
         """Rows of x that grow with the value itself: the first part of a number, the last of a moment."""
-        chosen = []
-        for k, one in enumerate(self.encoder.encoders):
-            if isinstance(one, NumberEncoder | ClockEncoder):
-                chosen.append(self.encoder.layout.first_part(k))
-            elif isinstance(one, TimeEncoder):
-                chosen.append(self.encoder.layout.first_part(k) + one.parts - 1)
-        return tuple(chosen)
+        first = self.encoder.layout.first_part
+        growing = [(k, one.growing_part) for k, one in enumerate(self.encoder.encoders)]
+        return tuple(first(k) + part for k, part in growing if part is not None)
 
     @cached_property
     def _absences(self) -> tuple[list[int], Floats]:
@@ -115,12 +109,10 @@ class Counted:
     @cached_property
     def _signs(self) -> tuple[list[int], Floats, np.float32]:
         """Rows of x of numbers that never were negative, what zero is there, and t of the first negative one."""
-        rows, zeros = [], []
-        for k, one in enumerate(self.encoder.encoders):
-            if isinstance(one, NumberEncoder) and one.low >= 0.0:
-                rows.append(self.encoder.layout.first_part(k))
-                zeros.append(one.zero)
-        return rows, np.asarray(zeros, np.float32).reshape(-1, 1), np.float32(never_seen(self.encoder.rows))
+        zeros = [(k, one.zero_of_unsigned) for k, one in enumerate(self.encoder.encoders)]
+        found = [(self.encoder.layout.first_part(k), zero) for k, zero in zeros if zero is not None]
+        scaled = np.asarray([zero for _, zero in found], np.float32).reshape(-1, 1)
+        return [row for row, _ in found], scaled, np.float32(never_seen(self.encoder.rows))
 
     def to_tensors(self) -> dict[str, npt.NDArray[Any]]:
         tensors: dict[str, npt.NDArray[Any]] = {}

@@ -11,8 +11,9 @@ import pytest
 
 import vae_model as vm
 from tests.vae_model.conftest import make_table
-from vae_model.bundle.profile import count_values, profile_column
-from vae_model.features.encoders import BooleanEncoder, CategoryEncoder, NumberEncoder, VectorEncoder
+from vae_model.bundle.profile import profile_column
+from vae_model.features.categories import CategoryEncoder
+from vae_model.features.numbers import BooleanEncoder, NumberEncoder, VectorEncoder
 from vae_model.features.times import TimeEncoder
 from vae_model.training.profiling import measure_nights
 
@@ -28,7 +29,7 @@ def test_numbers_are_binned_by_quantiles_with_a_bin_beyond_each_end():
     profile = profile_column("x", "number", encoder, values)
     assert profile.nulls == 2 and profile.rows == 1_002
     np.testing.assert_allclose(profile.counts, (0, *[50] * 20, 0), atol=1)
-    beyond = count_values(profile, encoder, pa.array([-1.0, 999.0, 1_000.0, np.inf, -np.inf]))
+    beyond = encoder.count_by(profile.bins, pa.array([-1.0, 999.0, 1_000.0, np.inf, -np.inf]))
     assert (beyond.counts[0], beyond.counts[-2], beyond.counts[-1]) == (2, 1, 2), beyond
 
 
@@ -56,15 +57,15 @@ def test_booleans_vectors_and_moments():
     encoder = TimeEncoder.fit(hours)
     profile = profile_column("t", "time", encoder, hours)
     later = pa.array([datetime(2025, 1, 1, i, tzinfo=UTC) for i in range(24)], pa.timestamp("s", "UTC"))
-    assert np.count_nonzero(count_values(profile, encoder, later).counts) == np.count_nonzero(profile.counts)
+    assert np.count_nonzero(encoder.count_by(profile.bins, later).counts) == np.count_nonzero(profile.counts)
 
 
 def test_batches_add_up(bundle):
     table = make_table(100, seed=3)
     for profile, encoder in zip(bundle.profile.columns, bundle.encoder.encoders, strict=True):
         values = table.column(profile.name).combine_chunks()
-        whole = count_values(profile, encoder, values)
-        parts = count_values(profile, encoder, values.slice(0, 40)) + count_values(profile, encoder, values.slice(40))
+        whole = encoder.count_by(profile.bins, values)
+        parts = encoder.count_by(profile.bins, values.slice(0, 40)) + encoder.count_by(profile.bins, values.slice(40))
         np.testing.assert_array_equal(whole.counts, parts.counts)
         assert (whole.nulls, whole.unseen, whole.rows) == (parts.nulls, parts.unseen, 100)
 

@@ -1,23 +1,18 @@
 import json
 import math
 from datetime import UTC, date, datetime, time
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from vae_model.features.encoders import (
-    BooleanEncoder,
-    CategoryEncoder,
-    NumberEncoder,
-    TimeEncoder,
-    VectorEncoder,
-    encoder_from_json,
-    encoder_to_json,
-    fit_scale,
-    soft_clip,
-    unclip,
-)
+from vae_model.features.categories import CategoryEncoder, choose_levels
+from vae_model.features.kinds import KINDS, encoder_from_json, encoder_to_json
+from vae_model.features.numbers import BooleanEncoder, NumberEncoder, VectorEncoder
+from vae_model.features.scales import fit_scale, soft_clip, unclip
+from vae_model.features.times import TimeEncoder
+from vae_model.options import KindName
 
 
 def encode(encoder, values):
@@ -73,7 +68,7 @@ def test_a_duration_counts_the_same_in_every_unit():
 
 
 def test_category_codes():
-    encoder = CategoryEncoder.fit_counts({"b": 3, "a": 3, "c": 1}, max_categories=2)
+    encoder = CategoryEncoder(choose_levels({"b": 3, "a": 3, "c": 1}, max_categories=2))
     assert encoder.levels == ("a", "b")
     codes = np.zeros(4, np.int32)
     absent = encoder.encode(pa.array(["b", "c", None, ""]), codes)
@@ -167,3 +162,10 @@ def test_time_words():
 )  # fmt: skip
 def test_json_round_trip(encoder):
     assert encoder_from_json(json.loads(json.dumps(encoder_to_json(encoder)))) == encoder
+
+
+def test_every_kind_is_in_the_config_and_back():
+    names = set(get_args(get_args(KindName)[0])) - {"ignored"}
+    assert names == set(KINDS) == {encoder.kind for encoder in KINDS.values()}
+    families = [family for kind in KINDS.values() for family in kind.families]
+    assert len(families) == len(set(families))  # one kind is the usual one of a family

@@ -1,0 +1,58 @@
+"""How a column's values are counted for its profile: by bins of about equal share, or by its frequent levels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from vae_model.features.scales import Doubles
+
+BINS = 20
+MAX_LEVELS = 40
+Tally = npt.NDArray[np.int64]
+
+
+class Bins(NamedTuple):
+    """Upper ends of all bins but the last, ascending, for what can be ordered, or the most frequent levels."""
+
+    edges: tuple[float, ...] = ()
+    levels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BinCounts:
+    """Rows counted by a column's bins; the counts of batches add up to those of all rows.
+
+    Attributes:
+        counts: known values in each bin: one more than edges, or than levels (the rest).
+        nulls: rows without a value.
+        unseen: rows with a category that the model does not tell apart.
+    """
+
+    counts: Tally
+    nulls: int
+    unseen: int = 0
+
+    @property
+    def rows(self) -> int:
+        return int(self.counts.sum()) + self.nulls
+
+    def __add__(self, other: BinCounts) -> BinCounts:
+        return BinCounts(self.counts + other.counts, self.nulls + other.nulls, self.unseen + other.unseen)
+
+
+def choose_edges(x: Doubles) -> tuple[float, ...]:
+    """Quantiles of the finite numbers, and both ends: values beyond what was seen get bins of their own."""
+    x = x[np.isfinite(x)]
+    if not x.size:
+        return ()
+    inner = np.quantile(x, np.linspace(0.0, 1.0, BINS + 1)[1:], method="inverted_cdf")
+    return tuple(map(float, np.unique([np.nextafter(x.min(), -np.inf), *inner])))
+
+
+def tally(codes: npt.NDArray[Any], bins: int) -> Tally:
+    """How often each of the codes 0 to bins - 1 occurs, [bins] int64."""
+    return np.bincount(codes, minlength=bins).astype(np.int64)
