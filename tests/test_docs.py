@@ -53,7 +53,7 @@ def test_links_lead_somewhere(root: Path) -> None:
 
 @pytest.mark.parametrize("page", ["README.md", "docs/operations.md"])
 def test_every_exit_code_is_documented(page: str, root: Path) -> None:
-    from jobs import errors
+    from jobs.common import errors
 
     codes = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
     text = (root / page).read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ from vae_model.bundle.bundle import Bundle, load
 from vae_model.errors import BundleError, DataError, SandtimerError
 from vae_model.features.columns import Column
 from vae_model.schema import SCORE_COLUMNS, SCORE_SCHEMA
-from vae_model.scoring.scorer import Scorer, score_batches
+from vae_model.scoring.scorer import Scorer, ScoringOptions, score_batches
 
 if TYPE_CHECKING:
     from vae_model.options import ColumnOptions, ModelOptions, TrainOptions
@@ -34,6 +34,7 @@ __all__ = [
     "ModelOptions",
     "SandtimerError",
     "Scorer",
+    "ScoringOptions",
     "TrainEvent",
     "TrainOptions",
     "encode",

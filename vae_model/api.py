@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ from vae_model.features.encoder import Encoder
 from vae_model.features.scales import Floats
 from vae_model.network.likelihood import Outputs
 from vae_model.scoring.explainer import Explainer, decode_column, decode_rows, to_words
-from vae_model.scoring.scorer import Explain, Scorer, build_forward, score_batches, score_rows
+from vae_model.scoring.scorer import Explain, Scorer, ScoringOptions, build_forward, score_batches, score_rows
 
 CHUNK_ROWS = 65_536
 # Drawn at once: part of what a seed means.
@@ -30,8 +30,8 @@ def score(
     scored_at: datetime | None = None,
     samples: int | None = None,
 ) -> pa.Table:
-    """The same rows with the score columns appended; see `Scorer` for the options and errors."""
-    scorer = Scorer(bundle, alert_budget, explain, scored_at, samples)
+    """The same rows with the score columns appended; see `ScoringOptions` for the options and errors."""
+    scorer = Scorer(bundle, ScoringOptions(alert_budget, explain, samples, scored_at or datetime.now(UTC)))
     schema = bundle.output_schema(table.schema)
     return pa.Table.from_batches(score_batches(table.to_batches(CHUNK_ROWS), scorer), schema=schema)
 

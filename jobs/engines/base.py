@@ -11,12 +11,11 @@ import pyarrow as pa
 
 from jobs.common.config import EngineName
 from jobs.common.console import Advance
-from jobs.common.memory import keep_freed_memory
 from jobs.common.sampling import Sample
 from jobs.delta.changes import Piece
 from jobs.delta.storage import TableRef
 from jobs.predicates.predicate import Predicate
-from vae_model import Bundle, Scorer
+from vae_model import Bundle, ScoringOptions
 
 if TYPE_CHECKING:
     from jobs.delta.version import Snapshot
@@ -130,27 +129,6 @@ class ScorePlan:
     def transaction(self) -> tuple[str, int] | None:
         """Application id and version that the commit records."""
         return None if self.watermark is None else (f"sandtimer:{self.source.table_id}", self.serial)
-
-
-@dataclass(frozen=True)
-class ScoringOptions:
-    """How rows are scored; `scored_at` is the run's logical time."""
-
-    alert_budget: float
-    explain: Literal["alerts", "all", "none"]
-    samples: int | None
-    scored_at: datetime
-
-    def build(self, bundle: Bundle) -> Scorer:
-        """The scorer of one bundle."""
-        keep_freed_memory()
-        return Scorer(
-            bundle,
-            alert_budget=self.alert_budget,
-            explain=self.explain,
-            scored_at=self.scored_at,
-            samples=self.samples,
-        )
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import pyarrow as pa
 from jobs.common.config import EngineName
 from jobs.common.console import Advance
 from jobs.common.errors import ConfigError
+from jobs.common.memory import keep_freed_memory
 from jobs.common.sampling import Sample
 from jobs.delta import snapshot as snapshots
 from jobs.delta.commit import check_names
@@ -31,7 +32,6 @@ from jobs.engines.base import (
     Route,
     ScorePlan,
     ScoreResult,
-    ScoringOptions,
     Summarise,
     TableState,
     Work,
@@ -40,7 +40,7 @@ from jobs.engines.files import measure_files, score_files
 from jobs.engines.logs import describe_table, read_history, take_snapshot
 from jobs.engines.tasks import Task, TaskResult
 from jobs.predicates.predicate import Predicate
-from vae_model import Bundle
+from vae_model import Bundle, Scorer, ScoringOptions
 from vae_model.errors import DataError
 from vae_model.network.products import one_blas_thread
 
@@ -177,7 +177,8 @@ class LocalEngine:
         self, plan: ScorePlan, bundle: Bundle, options: ScoringOptions, lineage: Lineage, advance: Advance
     ) -> ScoreResult:
         """See `Engine`."""
-        scorer = options.build(bundle)
+        keep_freed_memory()
+        scorer = Scorer(bundle, options)
 
         def run(tasks: Sequence[Task], done: list[TaskResult]) -> None:
             run_all([partial(task.run, scorer, advance) for task in tasks], done)

@@ -21,6 +21,7 @@ import vae_model as vm
 from jobs.common.config import Monitor
 from vae_model.bundle.profile import ColumnProfile, population_stability
 from vae_model.features.bins import BinCounts
+from vae_model.network.shape import COLLAPSED_NATS
 
 Doubles = npt.NDArray[np.float64]
 # Nothing below it counts as more than chance.
@@ -28,7 +29,6 @@ SIGNIFICANT: Final = 1e-4
 # Beyond what single nights of the training rows did.
 MARGIN: Final = 1.2
 # Mean KL of a latent unit below which its posterior is the prior, whatever the row.
-COLLAPSED_NATS: Final = 0.01
 # Variance over rows of a latent unit's mean below which it says the same of every row.
 STILL_VARIANCE: Final = 1e-3
 # Normal rows' scores are known without looking: a p-value is uniform.

@@ -12,7 +12,7 @@ import vae_model as vm
 from jobs.common.config import Config
 from jobs.common.console import Reporter
 from jobs.common.errors import ConflictError
-from jobs.engines.base import Engine, Lineage, ScorePlan, ScoreResult, ScoringOptions
+from jobs.engines.base import Engine, Lineage, ScorePlan, ScoreResult
 from jobs.models.store import load_model
 from jobs.scoring.plan import describe_nothing, make_plan
 
@@ -68,7 +68,7 @@ def _score_once(
     if plan.is_empty:
         reporter.say("done", describe_nothing(plan), rows=0, target=plan.target_ref.name)
         return None
-    options = ScoringOptions(
+    options = vm.ScoringOptions(
         config.score.alert_budget,
         config.score.explain,
         config.score.samples,
@@ -98,7 +98,7 @@ def _announce(plan: ScorePlan, bundle: vm.Bundle) -> str:
     )
 
 
-def _describe(config: Config, plan: ScorePlan, bundle: vm.Bundle, options: ScoringOptions) -> Lineage:
+def _describe(config: Config, plan: ScorePlan, bundle: vm.Bundle, options: vm.ScoringOptions) -> Lineage:
     """What the commit says about the run; `run_id` is unique, and tells a commit that landed from one that did not."""
     return {
         "app": "sandtimer",

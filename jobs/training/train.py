@@ -15,12 +15,12 @@ from jobs.models.store import save_model
 from jobs.models.tracking import open_tracker
 from jobs.training.extract import Manifest, read_manifest
 from vae_model.bundle.self_test import Detection, SelfTest
+from vae_model.network.shape import COLLAPSED_NATS
 from vae_model.training.profiling import measure_nights
 from vae_model.training.self_test import BUDGET
 from vae_model.training.sources import open_rows
 
 # Mean KL of a latent unit below which its posterior is the prior, whatever the row.
-COLLAPSED_NATS = 0.01
 # Share of planted faults found above which a column needs no mention.
 WELL_HEARD = 0.9
 

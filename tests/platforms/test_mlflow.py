@@ -16,7 +16,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 import vae_model as vm
-from jobs import registry
+from jobs.models import registry
 from tests.documents import read_blocks, run_block
 from tests.jobs.job import Job, Outcome
 

@@ -21,7 +21,7 @@ from deltalake import DeltaTable, write_deltalake
 import vae_model as vm
 from jobs.common.config import Config
 from jobs.common.errors import ConflictError
-from jobs.engines.base import ScoreResult, ScoringOptions
+from jobs.engines.base import ScoreResult
 from jobs.engines.local import LocalEngine
 from jobs.scoring.plan import make_plan
 from tests.documents import read_blocks
@@ -29,6 +29,7 @@ from tests.engines.workbench import AT, ENGINES
 from tests.platforms.conftest import CONFIG, HTTP, KEYS, SECRET
 from tests.platforms.servers import BASH, COMMAND_S, HOST, find_port, run, user_environment
 from tests.platforms.tables import check_scores
+from vae_model import ScoringOptions
 
 DAYS = ("2024-01-01", "2024-01-02", "2024-01-03")
 # A store that refuses or does not answer is said within that.

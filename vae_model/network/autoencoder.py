@@ -19,11 +19,9 @@ from torch.nn import functional as F
 
 from vae_model.features.encoding import Layout
 from vae_model.network.conditional import Peers
-from vae_model.network.layers import LEAK, MemberLinear
-from vae_model.network.shape import Shape
+from vae_model.network.layers import MemberLinear
+from vae_model.network.shape import HALF_LOG_2PI, LEAK, LOGVAR_MAX, LOGVAR_MIN, Shape
 
-LOGVAR_MIN, LOGVAR_MAX = -9.0, 3.0
-HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 NORM_EPS = 1e-3
 
 

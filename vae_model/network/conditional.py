@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vae_model.features.encoding import Layout
-from vae_model.network.layers import LEAK, MemberLinear
+from vae_model.network.layers import MemberLinear
 from vae_model.network.likelihood import unbound_log_sigma
-from vae_model.network.shape import Shape
+from vae_model.network.shape import LEAK, Shape
 
 RIDGE = 1e-6
 MAX_REGRESSED = 2_048

@@ -11,8 +11,7 @@ import numpy as np
 from vae_model.features.encoding import Encoded, Layout
 from vae_model.features.scales import Floats
 from vae_model.network.products import multiply
-
-LEAK = np.float32(0.1)
+from vae_model.network.shape import LEAK
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,11 @@ from vae_model.network.conditional_forward import PeerView
 from vae_model.network.dense import Inputs, Projection, embed, leak
 from vae_model.network.likelihood import Likelihood, Outputs
 from vae_model.network.products import KEPT, PANEL, gather, multiply, one_blas_thread, spread
-from vae_model.network.shape import Shape
+from vae_model.network.shape import LOGVAR_MAX, LOGVAR_MIN, Shape
 
 # Of the widest layer's outputs: they stay in the cache, and what malloc has to give stays small.
 BLOCK_BYTES = 5 * 2**19
 MAX_PANELS = 8
-LOGVAR_MIN, LOGVAR_MAX = -9.0, 3.0
 
 Weights = Mapping[str, npt.NDArray[np.float32]]
 

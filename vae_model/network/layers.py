@@ -7,8 +7,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-LEAK = 0.1
-
 
 class MemberLinear(nn.Module):
     """y = x W + b for each member: x [M, B, in] -> [M, B, out]; weights start with variance gain / in."""

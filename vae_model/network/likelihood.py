@@ -15,9 +15,7 @@ import numpy.typing as npt
 
 from vae_model.features.encoding import Encoded, Layout, choose_rows
 from vae_model.features.scales import Doubles, Floats
-from vae_model.network.shape import Shape
-
-HALF_LOG_2PI = np.float32(0.9189385332046727)
+from vae_model.network.shape import HALF_LOG_2PI, Shape
 
 
 @dataclass

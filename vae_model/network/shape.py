@@ -15,6 +15,13 @@ from vae_model.network.ranking import Ranking
 if TYPE_CHECKING:
     from vae_model.options import ModelOptions, TrainOptions
 
+# Of both forward passes, torch's and numpy's: leaky ReLUs' slope below zero, bounds of the posterior's log variance.
+LEAK = 0.1
+LOGVAR_MIN, LOGVAR_MAX = -9.0, 3.0
+HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
+# A latent unit whose KL divergence stays below tells nothing of the row.
+COLLAPSED_NATS = 0.01
+
 SMALL_ROWS = 20_000
 CALIBRATION_ROWS = 30_000
 # A table wider than this has no second view: its cost grows with the square of the columns.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,23 @@ from vae_model.schema import SCORE_COLUMNS, SCORE_SCHEMA
 from vae_model.scoring.explainer import Explainer
 
 Explain = Literal["alerts", "all", "none"]
+
+
+@dataclass(frozen=True)
+class ScoringOptions:
+    """How rows are scored: with the bundle, all that decides a scorer's output.
+
+    Attributes:
+        alert_budget: rows with a p-value below it are anomalies (0.001: one normal row in a thousand).
+        explain: fill `top_columns` for anomalies, for all rows, or for none.
+        samples: use only the first so many of the bundle's latent draws; None: as many as it was calibrated with.
+        scored_at: the run's logical time.
+    """
+
+    alert_budget: float = 0.001
+    explain: Explain = "alerts"
+    samples: int | None = None
+    scored_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 @dataclass
@@ -41,26 +58,17 @@ class Scorer:
 
     Args:
         bundle: the trained model.
-        alert_budget: rows with a p-value below it are anomalies (0.001: one normal row in a thousand).
-        explain: fill `top_columns` for anomalies, for all rows, or for none.
-        scored_at: the run's logical time; now when None.
-        samples: use only the first so many of the bundle's latent draws; None: as many as it was calibrated with.
+        options: how; fields of it may be given by name instead, as in `Scorer(bundle, explain="all")`.
     """
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        alert_budget: float = 0.001,
-        explain: Explain = "alerts",
-        scored_at: datetime | None = None,
-        samples: int | None = None,
-    ) -> None:
-        self.bundle, self.alert_budget, self.explain = bundle, alert_budget, explain
-        self.scored_at = scored_at or datetime.now(UTC)
-        self.forward = build_forward(bundle, samples)
+    def __init__(self, bundle: Bundle, options: ScoringOptions | None = None, **given: Any) -> None:
+        self.bundle = bundle
+        self.options = replace(options or ScoringOptions(), **given)
+        self.forward = build_forward(bundle, self.options.samples)
         self.explainer = Explainer(bundle, self.forward)
         self._model_id = to_arrow_text([bundle.model_id])[0]
-        utc = self.scored_at.astimezone(UTC) if self.scored_at.tzinfo else self.scored_at
+        scored_at = self.options.scored_at
+        utc = scored_at.astimezone(UTC) if scored_at.tzinfo else scored_at
         moment = np.datetime64(utc.replace(tzinfo=None), "us").astype(np.int64)
         self._scored_at = to_arrow(np.array([moment])).cast(SCORE_SCHEMA.field("scored_at").type)[0]
         self.schema = SCORE_SCHEMA
@@ -79,7 +87,7 @@ class Scorer:
         encoded = self.bundle.encoder.encode(batch)
         rows = score_rows(self.bundle, self.forward, encoded)
         p_value = np.power(10.0, rows.log10_p)
-        is_anomaly = p_value < self.alert_budget
+        is_anomaly = p_value < self.options.alert_budget
         reasons = self._explain(batch, encoded, rows, is_anomaly)
         n = batch.num_rows
         columns: dict[str, pa.Array] = {
@@ -98,7 +106,7 @@ class Scorer:
 
     def _explain(self, batch: pa.RecordBatch, encoded: Encoded, rows: RowScores, is_anomaly: Bools) -> pa.Array:
         chosen = {"alerts": np.flatnonzero(is_anomaly), "all": np.arange(encoded.rows), "none": np.arange(0)}
-        return self.explainer.top_columns(batch, encoded, rows.terms, chosen[self.explain])
+        return self.explainer.top_columns(batch, encoded, rows.terms, chosen[self.options.explain])
 
 
 def build_forward(bundle: Bundle, samples: int | None = None) -> Forward:

@@ -37,7 +37,7 @@ def run_self_test(bundle: Bundle, held_out: pa.Table, seed: int = 0) -> SelfTest
 
     if held_out.num_rows == 0:
         return SelfTest(0, 0.0, ())
-    scorer = Scorer(bundle, BUDGET, explain="none")
+    scorer = Scorer(bundle, alert_budget=BUDGET, explain="none")
     clean = _score(scorer, held_out)
     chosen = bundle.features[:: -(-len(bundle.features) // MAX_COLUMNS)]
     kinds = {column.name: column.kind for column in chosen}

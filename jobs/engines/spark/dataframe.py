@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from jobs.common.errors import ConflictError
 from jobs.delta.files import text_leaves
 from jobs.delta.statistics import creation_properties
-from jobs.engines.base import Lineage, ScorePlan, ScoreResult, ScoringOptions, Work
+from jobs.engines.base import Lineage, ScorePlan, ScoreResult, Work
 from jobs.engines.spark.merge import (
     add_columns_statement,
     changed_keys,
@@ -26,7 +26,7 @@ from jobs.engines.spark.merge import (
 )
 from jobs.engines.spark.tables import SparkTables, identifier, to_column, to_condition, to_path
 from jobs.engines.spark.udf import score_type, score_udf
-from vae_model import SCORE_COLUMNS, SCORE_SCHEMA, Bundle
+from vae_model import SCORE_COLUMNS, SCORE_SCHEMA, Bundle, ScoringOptions
 from vae_model.errors import DataError
 
 if TYPE_CHECKING:

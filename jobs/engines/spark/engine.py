@@ -25,7 +25,6 @@ from jobs.engines.base import (
     Route,
     ScorePlan,
     ScoreResult,
-    ScoringOptions,
     Summarise,
     TableState,
     Work,
@@ -40,7 +39,7 @@ from jobs.engines.spark.tasks import run_tasks
 from jobs.engines.spark.udf import is_connect, sample_udf, send_scorer, ship_packages
 from jobs.engines.spark.worker import ScorerSpec
 from jobs.predicates.predicate import Predicate
-from vae_model import Bundle
+from vae_model import Bundle, ScoringOptions
 from vae_model.errors import DataError
 
 if TYPE_CHECKING:
@@ -201,7 +200,7 @@ class SparkEngine:
         return result
 
     def _run_tasks(self, bundle: Bundle, options: ScoringOptions, advance: Advance) -> RunTasks:
-        spec = ScorerSpec(bundle.model_id, options.alert_budget, options.explain, options.scored_at, options.samples)
+        spec = ScorerSpec(bundle.model_id, options)
         return partial(run_tasks, self._session, send_scorer(bundle, spec, self._session), advance)
 
 

@@ -22,6 +22,7 @@ from jobs.common.errors import SetupError
 from jobs.engines.spark.archive import ARCHIVE_NAME, read_archive, read_modules, write_archive
 from jobs.engines.spark.worker import RemoteScorer, ScorerSpec
 from vae_model.schema import SCORE_COLUMNS, SCORE_SCHEMA
+from vae_model.scoring.scorer import ScoringOptions
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
@@ -50,7 +51,7 @@ def score_udf(
 
     Args:
         bundle: the trained model.
-        alert_budget: see `vae_model.Scorer`, as for the next three.
+        alert_budget: see `vae_model.ScoringOptions`, as for the next three.
         explain: which rows get `top_columns`.
         scored_at: the logical time; now when None.
         samples: latent draws to use; as calibrated when None.
@@ -58,7 +59,8 @@ def score_udf(
         spark: the session to broadcast in; the active one when None.
     """
     session = spark or _active_session()
-    spec = ScorerSpec(bundle.model_id, alert_budget, explain, scored_at or datetime.now(UTC), samples)
+    options = ScoringOptions(alert_budget, explain, samples, scored_at or datetime.now(UTC))
+    spec = ScorerSpec(bundle.model_id, options)
     udf = _score_function(bundle, spec, session, columns)
     if not is_connect(session):
         return udf
@@ -69,7 +71,7 @@ def score_udf(
 
 def register(spark: SparkSession, bundle: Bundle, name: str, *, alert_budget: float = 0.001) -> None:
     """Make `SELECT name(struct(*)).anomaly_score FROM t` work in this session's SQL. Reasons come for anomalies."""
-    spec = ScorerSpec(bundle.model_id, alert_budget, "alerts", datetime.now(UTC), None)
+    spec = ScorerSpec(bundle.model_id, ScoringOptions(alert_budget))
     spark.udf.register(name, _score_function(bundle, spec, spark))
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 
 import pyarrow as pa
@@ -16,7 +15,7 @@ from jobs.common.memory import keep_freed_memory
 from vae_model.bundle.bundle import Bundle
 from vae_model.errors import DataError
 from vae_model.schema import SCORE_COLUMNS
-from vae_model.scoring.scorer import Explain, Scorer
+from vae_model.scoring.scorer import Scorer, ScoringOptions
 
 _SCORERS: dict[ScorerSpec, Scorer] = {}
 MAX_SCORERS = 4
@@ -27,10 +26,7 @@ class ScorerSpec:
     """A scorer without its weights: what decides its output, given the bundle that `model_id` names."""
 
     model_id: str
-    alert_budget: float
-    explain: Explain
-    scored_at: datetime
-    samples: int | None
+    options: ScoringOptions
 
 
 @dataclass(frozen=True)
@@ -49,9 +45,7 @@ class RemoteScorer:
             while len(_SCORERS) >= MAX_SCORERS:
                 _SCORERS.pop(next(iter(_SCORERS)))
             keep_freed_memory()
-            spec = self.spec
-            bundle = Bundle.from_bytes(self.read_bundle())
-            _SCORERS[spec] = Scorer(bundle, spec.alert_budget, spec.explain, spec.scored_at, spec.samples)
+            _SCORERS[self.spec] = Scorer(Bundle.from_bytes(self.read_bundle()), self.spec.options)
         return _SCORERS[self.spec]
 
     def __getstate__(self) -> dict[str, object]:

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import vae_model as vm
-from vae_model import fitting
 from vae_model.network.conditional import Peers
 from vae_model.network.shape import Recipe, choose_recipe
 from vae_model.scoring.explainer import Explainer
 from vae_model.scoring.scorer import build_forward
+from vae_model.training import fit as fitting
 
 # Fitting or scoring these on all rows of a large table takes hours: they see so many training rows.
 CAPPED = {"KNN": 20_000, "LOF": 20_000}

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import CommitProperties, write_deltalake
 
-from jobs import check_tables, doctor
 from jobs.common.config import Config
 from jobs.common.errors import SetupError
+from jobs.onboarding import doctor, table_checks
 from jobs.onboarding.checks import Check
 from jobs.onboarding.doctor import run_checks
 
@@ -202,7 +202,7 @@ def test_a_target_that_only_spark_can_write(config: Config, orders: pa.Table) ->
 
 def test_a_disk_without_room(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find(run_checks(config), "disk").ok
-    monkeypatch.setattr(check_tables, "MIN_FREE_BYTES", 2**80)
+    monkeypatch.setattr(table_checks, "MIN_FREE_BYTES", 2**80)
     found = find(run_checks(config), "disk")
     assert not found.ok and "MB free" in found.detail and "vacuum" in found.remedy
 
@@ -226,7 +226,7 @@ def test_what_s3_needs(
         monkeypatch.setenv(name, value)
     options = settings if place == "options" else {}
     on_s3 = replace(replace(config, "source", storage_options=options), "score", table="s3://bucket/scored")
-    found = check_tables._check_store(on_s3)
+    found = table_checks._check_store(on_s3)
     assert found.ok == (not missing) and missing in found.detail and "hunter2" not in found.detail
 
 
@@ -234,7 +234,7 @@ def test_two_engines_on_one_table_of_s3(config: Config, orders: pa.Table, monkey
     lineage = '{"app": "sandtimer", "engine": "spark"}'
     properties = CommitProperties(custom_metadata={"userMetadata": lineage})
     write_deltalake(config.score.table, orders, commit_properties=properties)
-    monkeypatch.setattr(check_tables, "is_s3", lambda name: name == config.score.table)
+    monkeypatch.setattr(table_checks, "is_s3", lambda name: name == config.score.table)
     found = find(run_checks(config), "one writer on S3")
     assert not found.ok and "written by spark" in found.detail and "one engine" in found.remedy
     assert find(run_checks(replace(config, "score", engine="spark")), "one writer on S3").ok

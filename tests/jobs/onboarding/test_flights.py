@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
 
-from jobs import flights as module
 from jobs.common.errors import ConflictError, SetupError
+from jobs.onboarding import flights as module
 from jobs.onboarding.flights import load_flights, write_delta
 
 

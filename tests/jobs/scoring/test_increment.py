@@ -16,11 +16,11 @@ from deltalake import DeltaTable, write_deltalake
 import vae_model as vm
 from jobs.common.errors import ConflictError
 from jobs.engines import build_engine
-from jobs.engines.base import ScorePlan, ScoringOptions
+from jobs.engines.base import ScorePlan
 from jobs.scoring.plan import make_plan
 from jobs.scoring.score import _describe
 from tests.jobs.job import Job, Outcome, fingerprint
-from vae_model import SCORE_COLUMNS
+from vae_model import SCORE_COLUMNS, ScoringOptions
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -21,9 +21,10 @@ from deltalake import DeltaTable, write_deltalake
 import vae_model as vm
 from jobs.common.errors import ConflictError
 from jobs.engines import build_engine
-from jobs.engines.base import Engine, ScorePlan, ScoringOptions
+from jobs.engines.base import Engine, ScorePlan
 from jobs.scoring.plan import make_plan
 from tests.jobs.job import Job, fingerprint, live_files
+from vae_model import ScoringOptions
 
 NIGHT, OTHER = "day = '2024-01-02'", "day = '2024-01-03'"
 AT = datetime(2024, 6, 1, tzinfo=UTC)

@@ -10,9 +10,9 @@ import pytest
 
 import vae_model as vm
 from tests.vae_model.network.test_conditional import make_related
-from vae_model import pair_counts
 from vae_model.features.encoding import fit_encoder
 from vae_model.features.tails import combine_columns
+from vae_model.views import pair_counts
 from vae_model.views.nearness import choose_prototypes
 from vae_model.views.pair_counts import PairCounts, count_pairs
 

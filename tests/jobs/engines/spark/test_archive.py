@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs import spark as on_spark
 from jobs.common.errors import SetupError
+from jobs.engines.spark import udf
 from jobs.engines.spark.archive import read_archive, read_modules, write_archive
 
 # What executors run: the column functions, the sample and the tasks of route `files`.
@@ -85,7 +85,7 @@ class Session:
 def test_the_packages_are_sent_once_unless_spark_submit_brought_them(tmp_path: Path) -> None:
     alone, submitted = Session(""), Session(f"/other.zip,{write_archive(tmp_path / 'sandtimer.zip')}")
     for session in (alone, alone, submitted):
-        on_spark.ship_packages(session)
+        udf.ship_packages(session)
     assert [Path(path).name for path in alone.sparkContext.added] == ["sandtimer.zip"]
     assert submitted.sparkContext.added == []
 
@@ -94,4 +94,4 @@ def test_an_archive_of_other_sources_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "sandtimer.zip", "w") as archive:
         archive.writestr("vae_model/__init__.py", "older")
     with pytest.raises(SetupError, match="found an archive of other sources; run `make dist` again"):
-        on_spark.ship_packages(Session(str(tmp_path / "sandtimer.zip")))
+        udf.ship_packages(Session(str(tmp_path / "sandtimer.zip")))

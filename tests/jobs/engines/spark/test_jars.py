@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs import jars
 from jobs.common.errors import SetupError
+from jobs.engines.spark import jars
 from jobs.engines.spark.jars import cached_jars, delta_package, find_jars, resolve_packages
 
 PACKAGES = ["io.delta:delta-spark_4.2_2.13:4.4.0"]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs import java
 from jobs.common.errors import SetupError
+from jobs.engines.spark import java
 from jobs.engines.spark.java import VECTOR_MODULE, ensure_java_home, inspect_java
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jobs import spark_session
 from jobs.common.config import SparkConfig
 from jobs.common.errors import SetupError
+from jobs.engines.spark import session
 from jobs.engines.spark.java import ensure_java_home
 from jobs.engines.spark.session import DELTA_CATALOG, DELTA_EXTENSION, build_session, delta_packages
 
@@ -56,7 +56,7 @@ def test_an_active_session_is_used_as_it_is(spark: SparkSession) -> None:
 def test_a_session_without_delta_is_refused_with_the_flags_that_it_lacks(
     spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spark_session, "DELTA_EXTENSION", "io.delta.Other")
+    monkeypatch.setattr(session, "DELTA_EXTENSION", "io.delta.Other")
     with pytest.raises(SetupError, match=r"start that session or server with `--packages io\.delta:delta-spark_4\.2"):
         build_session(None, "test", {})
 
@@ -118,14 +118,14 @@ def test_no_java_is_said_before_spark_starts(monkeypatch: pytest.MonkeyPatch) ->
     def fail() -> Path:
         raise SetupError("Java 17 or newer for Spark", "none", "install it")
 
-    monkeypatch.setattr(spark_session, "ensure_java_home", fail)
+    monkeypatch.setattr(session, "ensure_java_home", fail)
     with pytest.raises(SetupError, match="expected Java 17 or newer"):
         build_session(None, "test", {})
 
 
 @pytest.mark.parametrize("version", [None, "3.0.1"])
 def test_pandas_must_be_there_and_older_than_3(monkeypatch: pytest.MonkeyPatch, version: str | None) -> None:
-    monkeypatch.setattr(spark_session, "installed_version", lambda name: version)
+    monkeypatch.setattr(session, "installed_version", lambda name: version)
     with pytest.raises(SetupError, match=f"expected pandas 2.*found {f'pandas {version}' if version else 'no pandas'}"):
         build_session(None, "test", {})
 

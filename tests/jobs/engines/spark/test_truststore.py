@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from jobs import truststore
+from jobs.engines.spark import truststore
 from jobs.engines.spark.truststore import encode_trust_store, trusted_certificates
 
 PEM_A = "-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n"
