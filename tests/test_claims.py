@@ -35,7 +35,7 @@ def test_direction_holds_for_each_seed(name: str) -> None:
 def test_autoencoder_minimises_the_mean_squared_distance() -> None:
     table = to_table(draw_related(1_000, np.random.default_rng(0))[0])
     bundle = vm.fit(table, kind="autoencoder", seed=5, members=1, epochs=2, mask=0.0)
-    held_out = np.random.default_rng(0).permutation(table.num_rows)[: bundle.recipe["holdout"]]
+    held_out = np.random.default_rng(0).permutation(table.num_rows)[: bundle.schedule["holdout"]]
     errors = vm.score(table, bundle)["reconstruction_error"].to_numpy()[held_out]
     best = min(epoch["held_out"] for epoch in bundle.training_curve)
     assert np.mean(errors**2) == pytest.approx(best, rel=1e-4)

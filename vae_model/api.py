@@ -12,8 +12,10 @@ from vae_model.bundle.bundle import Bundle
 from vae_model.errors import DataError
 from vae_model.features.encoder import Encoder
 from vae_model.features.scales import Floats
+from vae_model.features.words import to_words
 from vae_model.network.likelihood import Outputs
-from vae_model.scoring.explainer import Explainer, decode_column, decode_rows, to_words
+from vae_model.scoring.explainer import Explainer
+from vae_model.scoring.repair import decode_column, decode_rows
 from vae_model.scoring.scorer import Explain, Scorer, ScoringOptions, build_forward, score_batches, score_rows
 
 CHUNK_ROWS = 65_536
@@ -110,7 +112,7 @@ def generate(n: int, bundle: Bundle, seed: int = 0) -> pa.Table:
     Raises:
         DataError: the model is an autoencoder.
     """
-    if not bundle.shape.forks:
+    if not bundle.shape.is_variational:
         raise DataError("a VAE to draw from", "an autoencoder, whose latents have no distribution", "train a vae")
     rng = np.random.default_rng(seed)
     forward, layout = build_forward(bundle), bundle.encoder.layout

@@ -79,7 +79,7 @@ class CommandRun:
     @cached_property
     def config(self) -> Config:
         """The config file with its overrides."""
-        from jobs.common.config import load_config
+        from jobs.common.config_file import load_config
         from jobs.common.errors import ConfigError
 
         if self._path is None:

@@ -109,12 +109,12 @@ def find_live(base: Sequence[pa.Table], later: Sequence[pa.Table]) -> pa.Table:
     if not later:
         return pa.concat_tables(base)
     commits = pa.concat_tables(later)
-    live = commits.take(to_arrow(_last_adds(commits)))
+    live_adds = commits.take(to_arrow(_last_adds(commits)))
     if not base:
-        return live
+        return live_adds
     touched = pc.unique(commits["path"])
     kept = [part.filter(pc.invert(pc.is_in(part["path"], value_set=touched))) for part in base]
-    return pa.concat_tables([*kept, live])
+    return pa.concat_tables([*kept, live_adds])
 
 
 def _last_adds(actions: pa.Table) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -26,7 +26,7 @@ PartitionValues: TypeAlias = tuple[tuple[str, str | None], ...]
 
 
 @dataclass(frozen=True)
-class Piece:
+class VersionFiles:
     """Added files, all of whose rows are new, and a version that they belong to."""
 
     version: int
@@ -45,7 +45,7 @@ class Changes:
             empty: as they did.
     """
 
-    pieces: tuple[Piece, ...]
+    pieces: tuple[VersionFiles, ...]
     only_appends: bool
     partitions: frozenset[PartitionValues] | None
     columns: str = ""
@@ -88,8 +88,10 @@ def read_changes(ref: TableRef, since: int, until: int) -> Changes | None:
             values = action.get("partitionValues")
             known &= values is not None
             touched.add(tuple(sorted((name, value or None) for name, value in (values or {}).items())))
-    pieces = [Piece(until, tuple(added))] if added else []
-    pieces += [Piece(v, tuple(p for p in compacted if compacted[p] == v)) for v in sorted(set(compacted.values()))]
+    pieces = [VersionFiles(until, tuple(added))] if added else []
+    pieces += [
+        VersionFiles(v, tuple(p for p in compacted if compacted[p] == v)) for v in sorted(set(compacted.values()))
+    ]
     try:
         columns = "" if schema is None else _compare_columns(ref, since, schema)
     except (DataError, DeltaError, ValueError):
@@ -102,7 +104,7 @@ def _compare_columns(ref: TableRef, since: int, schema: str) -> str:
     return compare_columns(open_table(ref, since).schema().to_json(), Schema.from_json(schema).to_json())
 
 
-def are_readable(ref: TableRef, pieces: Sequence[Piece]) -> bool:
+def are_readable(ref: TableRef, pieces: Sequence[VersionFiles]) -> bool:
     """Whether the files are there: VACUUM removes those that were compacted a while ago."""
     filesystem = open_filesystem(ref.uri, ref.storage_options)
     paths = [path for piece in pieces for path in piece.paths]

@@ -17,7 +17,7 @@ from deltalake.transaction import AddAction, RemoveAction, create_table_with_add
 from jobs.common.errors import ConflictError
 from jobs.delta.datafile import DataFile, first_line
 from jobs.delta.filelist import FileList
-from jobs.delta.files import Layout, NewFile, serialise_partition
+from jobs.delta.files import FileLayout, NewFile, serialise_partition
 from jobs.delta.mapping import find_odd_names
 from jobs.delta.pruning import prune_files
 from jobs.delta.snapshot import open_snapshot, open_table
@@ -46,7 +46,7 @@ class Change:
         whole: every row is replaced, and the table's columns become those of `layout`.
     """
 
-    layout: Layout
+    layout: FileLayout
     adds: Sequence[NewFile]
     removes: Sequence[DataFile]
     scope: Predicate | None

@@ -21,7 +21,7 @@ class DataFile:
         path: relative to the table's folder.
         rows: live rows, without those that a deletion vector hides.
         partition: typed value of each partition column, NULLs included.
-        live: False where a deletion vector hides the row; None without one.
+        live_mask: False where a deletion vector hides the row; None without one.
         removable: whether deltalake would spell the path as the log does; a removal spelt otherwise removes nothing.
     """
 
@@ -29,7 +29,7 @@ class DataFile:
     size_bytes: int
     rows: int
     partition: Mapping[str, pa.Scalar]
-    live: pa.BooleanArray | None = field(default=None, repr=False)
+    live_mask: pa.BooleanArray | None = field(default=None, repr=False)
     removable: bool = True
 
 

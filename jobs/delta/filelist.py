@@ -27,12 +27,12 @@ class FileList(Sequence[DataFile]):
     Attributes:
         files: their `path`, `size_bytes`, live `rows`, and whether they are `removable`.
         partitions: typed values of the partition columns.
-        live: the deletion vectors, by path.
+        live_mask: the deletion vectors, by path.
     """
 
     files: pa.Table
     partitions: pa.Table
-    live: Mapping[str, pa.BooleanArray]
+    live_mask: Mapping[str, pa.BooleanArray]
 
     def __len__(self) -> int:
         return int(self.files.num_rows)
@@ -46,7 +46,7 @@ class FileList(Sequence[DataFile]):
             return self.take(np.arange(len(self))[index])
         path, size, rows, removable = (self.files[name][index].as_py() for name in _COLUMNS)
         values = {name: self.partitions[name][index] for name in self.partitions.column_names}
-        return DataFile(path, size, rows, values, self.live.get(path), removable)
+        return DataFile(path, size, rows, values, self.live_mask.get(path), removable)
 
     def __iter__(self) -> Iterator[DataFile]:
         return (self[i] for i in range(len(self)))
@@ -70,9 +70,9 @@ class FileList(Sequence[DataFile]):
         """Some of the files."""
         chosen = to_arrow(numbers.astype(np.int64))
         partitions = self.partitions.take(chosen) if self.partitions.num_columns else self.partitions
-        return FileList(self.files.take(chosen), partitions, self.live)
+        return FileList(self.files.take(chosen), partitions, self.live_mask)
 
-    def among(self, paths: Sequence[str]) -> FileList:
+    def select_paths(self, paths: Sequence[str]) -> FileList:
         """Those with these paths."""
         found = pc.is_in(self.paths, value_set=to_arrow_text(paths))
         return self.take(np.flatnonzero(to_numpy(found.combine_chunks())))
@@ -96,7 +96,7 @@ def list_files(
     sizes: pa.Array,
     rows: pa.Array,
     partitions: pa.Table,
-    live: Mapping[str, pa.BooleanArray] | None = None,
+    live_mask: Mapping[str, pa.BooleanArray] | None = None,
 ) -> FileList:
     """The files whose paths the log spells as `logged`."""
     plain = pc.match_substring_regex(logged, _PLAIN_PATH)
@@ -110,7 +110,7 @@ def list_files(
             removable[i] = quote(spelt[i], safe=_PLAIN_IN_PATHS) == name
         paths = to_arrow_text(spelt)
     files = pa.Table.from_arrays([paths, sizes, rows, to_arrow(removable)], names=list(_COLUMNS))
-    return FileList(files, partitions, live or {})
+    return FileList(files, partitions, live_mask or {})
 
 
 NO_FILES = list_files(pa.nulls(0, pa.string()), pa.nulls(0, pa.int64()), pa.nulls(0, pa.int64()), pa.table({}))

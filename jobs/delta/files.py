@@ -60,7 +60,7 @@ class NewFile:
 
 
 @dataclass(frozen=True)
-class Layout:
+class FileLayout:
     """How a table's files look.
 
     Attributes:
@@ -88,7 +88,7 @@ class TableWriter:
         layout: of the table.
     """
 
-    def __init__(self, filesystem: pafs.FileSystem, layout: Layout) -> None:
+    def __init__(self, filesystem: pafs.FileSystem, layout: FileLayout) -> None:
         self._filesystem, self._layout = filesystem, layout
         self._open: dict[PartitionKey, _FileWriter] = {}
         self._done: list[NewFile] = []
@@ -131,7 +131,7 @@ class TableWriter:
 
 
 class _FileWriter:
-    def __init__(self, filesystem: pafs.FileSystem, layout: Layout, key: PartitionKey) -> None:
+    def __init__(self, filesystem: pafs.FileSystem, layout: FileLayout, key: PartitionKey) -> None:
         self._layout, self._key, self._filesystem = layout, key, filesystem
         self.path = place_file(filesystem, layout.partition_columns, key)
         self._columns = choose_columns(layout.file_schema, layout.indexed)

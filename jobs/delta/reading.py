@@ -158,17 +158,17 @@ def _choose_groups(opened: OpenFile, condition: Filter | None, row_groups: Seque
 
 def _choose_rows(opened: OpenFile, number: int, condition: Filter | None) -> pa.BooleanArray | None:
     """[rows of the group] those that are live and match; None: all of them."""
-    live = opened.live(number)
+    live_mask = opened.live_mask(number)
     if condition is None:
-        return live
+        return live_mask
     parts: list[pa.BooleanArray] = [pa.nulls(0, pa.bool_())]
     offset = 0
     for batch in opened.read(number, condition.columns):
-        if live is None:
+        if live_mask is None:
             parts.append(condition.keeps(batch))
         else:
             # Of hidden rows nothing is computed: a hidden zero is nothing to divide by.
-            there = live.slice(offset, batch.num_rows)
+            there = live_mask.slice(offset, batch.num_rows)
             kept = to_numpy(there)
             kept[kept] = to_numpy(condition.keeps(batch.filter(there)))
             parts.append(to_arrow(kept))

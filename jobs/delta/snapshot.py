@@ -147,7 +147,7 @@ def _logged_files(logged: LoggedTable, schema: pa.Schema) -> FileList:
 
 def _list_files(table: DeltaTable, ref: TableRef, filesystem: pafs.FileSystem, schema: pa.Schema) -> FileList:
     actions = pa.table(table.get_add_actions()).combine_chunks()
-    live = _read_deletion_vectors(table)
+    live_mask = _read_deletion_vectors(table)
     partitioned = "partition" in actions.column_names
     partitions = actions.column("partition").combine_chunks() if partitioned else pa.array([], pa.struct([]))
     columns = {}
@@ -159,7 +159,7 @@ def _list_files(table: DeltaTable, ref: TableRef, filesystem: pafs.FileSystem, s
     for i, path in enumerate(map(unquote, logged.to_pylist())):
         if rows[i] is None:
             rows[i] = _count_footer(filesystem, path, ref)
-        mask = live.get(path.rsplit("/", 1)[-1])
+        mask = live_mask.get(path.rsplit("/", 1)[-1])
         if mask is not None:
             masks[path] = mask
             rows[i] -= len(mask) - mask.true_count

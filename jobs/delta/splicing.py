@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from jobs.delta.datafile import DataFile
-from jobs.delta.files import Layout, NewFile, delete_files, place_file, serialise_partition, text_leaves
+from jobs.delta.files import FileLayout, NewFile, delete_files, place_file, serialise_partition, text_leaves
 from jobs.delta.statistics import choose_columns, summarise
 from jobs.delta.version import Snapshot
 from jobs.parquet.footer import Footer, NotUnderstood, read_footer
@@ -27,14 +27,14 @@ from vae_model.errors import DataError
 Group: TypeAlias = tuple[int, pa.Table, set[str]]
 
 
-def check_carried(source: Snapshot, file: DataFile, layout: Layout, added: Collection[str]) -> Footer:
+def check_carried(source: Snapshot, file: DataFile, layout: FileLayout, added: Collection[str]) -> Footer:
     """The footer of a file whose bytes can be carried into a table of that layout, which adds the columns `added`.
 
     Raises:
         NotUnderstood: they cannot, and why.
         OSError: the file cannot be read.
     """
-    if file.live is not None or source.is_mapped:
+    if file.live_mask is not None or source.is_mapped:
         raise NotUnderstood("rows that a deletion vector hides, or columns under other names")
     footer = read_footer(source.filesystem, file.path, file.size_bytes)
     metadata = footer.metadata
@@ -57,7 +57,7 @@ def splice_file(
     footer: Footer,
     row_groups: Sequence[int] | None,
     filesystem: pafs.FileSystem,
-    layout: Layout,
+    layout: FileLayout,
     groups: Iterable[Group],
 ) -> NewFile:
     """Write a file's row groups with further columns into the table's folder; on failure nothing of it remains.
@@ -101,7 +101,7 @@ def splice_file(
     return NewFile(path, size, partition, int(time.time() * 1000), stats, joined.metadata.num_rows)
 
 
-def _summarise(metadata: pq.FileMetaData, layout: Layout, nan: Collection[str]) -> str:
+def _summarise(metadata: pq.FileMetaData, layout: FileLayout, nan: Collection[str]) -> str:
     """Delta's statistics from the footer; floats that may hold a NaN go without bounds."""
     columns = choose_columns(layout.file_schema, layout.indexed)
     positions = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}

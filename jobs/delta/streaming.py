@@ -58,13 +58,13 @@ class OpenFile:
             arrays = [self._find(batch, name, wanted.field(name).type) for name in columns]
             yield pa.RecordBatch.from_arrays(arrays, schema=wanted) if arrays else batch.select([])
 
-    def live(self, number: int) -> pa.BooleanArray | None:
+    def live_mask(self, number: int) -> pa.BooleanArray | None:
         """[rows of the group] whether no deletion vector hides the row; None: none is hidden."""
-        live = self._file.live
-        if live is None:
+        live_mask = self._file.live_mask
+        if live_mask is None:
             return None
         sizes = [self.metadata.row_group(i).num_rows for i in range(number + 1)]
-        part = live.slice(sum(sizes[:-1]), sizes[-1])
+        part = live_mask.slice(sum(sizes[:-1]), sizes[-1])
         # Rows after the mask's end are live.
         missing = sizes[-1] - len(part)
         return pa.concat_arrays([part, to_arrow(np.ones(missing, np.bool_))]) if missing else part

@@ -12,7 +12,7 @@ import pyarrow as pa
 from jobs.common.config import EngineName
 from jobs.common.console import Advance
 from jobs.common.sampling import Sample
-from jobs.delta.changes import Piece
+from jobs.delta.changes import VersionFiles
 from jobs.delta.storage import TableRef
 from jobs.predicates.predicate import Predicate
 from vae_model import Bundle, ScoringOptions
@@ -109,7 +109,7 @@ class ScorePlan:
     work: Work
     action: Action = "replace"
     why: str = ""
-    pieces: tuple[Piece, ...] = ()
+    pieces: tuple[VersionFiles, ...] = ()
     since: int | None = None
     keys: tuple[str, ...] = ()
     watermark: int | None = None

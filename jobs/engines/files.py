@@ -12,7 +12,7 @@ from jobs.common.errors import ConfigError
 from jobs.delta.commit import Change, check_names, check_removable, check_writable, create_table, replace_files
 from jobs.delta.datafile import DataFile
 from jobs.delta.filelist import NO_FILES, FileList
-from jobs.delta.files import Layout, delete_files
+from jobs.delta.files import FileLayout, delete_files
 from jobs.delta.keys import KeySet
 from jobs.delta.pruning import bind, count_by_file, prune_files
 from jobs.delta.reading import Condition, Filter, HasKey
@@ -40,10 +40,10 @@ def find_obstacle(plan: ScorePlan) -> str | None:
         source = take_snapshot(plan.source)
         check_names(plan.schema, plan.target_ref)
         if plan.target:
-            there = take_snapshot(plan.target)
-            check_writable(there)
+            current = take_snapshot(plan.target)
+            check_writable(current)
             if plan.action == "replace":
-                check_removable(there, prune_files(there, plan.scope))
+                check_removable(current, prune_files(current, plan.scope))
     except (DataError, ConfigError) as error:
         return error.found
     other = [f.name for f in source.schema if f.type != plan.source.schema.field(f.name).type]
@@ -61,9 +61,9 @@ def measure_files(plan: ScorePlan, keys: KeySet | None = None) -> Work:
         DataError: a target that cannot be written file by file.
     """
     source = take_snapshot(plan.source)
-    there = take_snapshot(plan.target) if plan.target else None
-    if there:
-        check_writable(there)
+    current = take_snapshot(plan.target) if plan.target else None
+    if current:
+        check_writable(current)
     read = _source_files(plan, source)
     chosen = _choose_rows(plan, source, keys)
     matches: dict[str, int] | None = None
@@ -72,19 +72,19 @@ def measure_files(plan: ScorePlan, keys: KeySet | None = None) -> Work:
     rows = sum(files.total_rows for _, files in read) if matches is None else sum(matches.values())
     count = sum(len(files) for _, files in read)
     skipped = max(len(source.files) - count, 0)
-    if there is None:
+    if current is None:
         return Work(rows, 0, count, skipped, 0, 0, matches)
     if plan.action == "append":
-        return Work(rows, 0, count, skipped, 0, len(there.files), matches)
-    replaced, _ = _choose_replaced(plan, there, keys)
-    touched = prune_files(there, plan.scope)
+        return Work(rows, 0, count, skipped, 0, len(current.files), matches)
+    replaced, _ = _choose_replaced(plan, current, keys)
+    touched = prune_files(current, plan.scope)
     gone = touched.total_rows
     if replaced:
-        by_file = count_by_file(there, touched, replaced)
-        touched = touched.among([path for path, found in by_file.items() if found])
+        by_file = count_by_file(current, touched, replaced)
+        touched = touched.select_paths([path for path, found in by_file.items() if found])
         gone = sum(by_file.values())
-    check_removable(there, touched)
-    return Work(rows, gone, count, skipped, len(touched), len(there.files) - len(touched), matches)
+    check_removable(current, touched)
+    return Work(rows, gone, count, skipped, len(touched), len(current.files) - len(touched), matches)
 
 
 def score_files(
@@ -104,11 +104,11 @@ def score_files(
         ConflictError: another writer was there first; nothing was committed.
     """
     source = take_snapshot(plan.source)
-    there = take_snapshot(plan.target) if plan.target else None
+    current = take_snapshot(plan.target) if plan.target else None
     check_names(plan.schema, plan.target_ref)
     create_root(plan.target_ref.uri)
-    target = Target(_absolute(plan.target_ref), Layout(plan.schema, plan.source.partition_columns, SCORE_COLUMNS))
-    todo = _list_tasks(plan, source, there, target, cores, keys)
+    target = Target(_absolute(plan.target_ref), FileLayout(plan.schema, plan.source.partition_columns, SCORE_COLUMNS))
+    todo = _list_tasks(plan, source, current, target, cores, keys)
     done: list[TaskResult] = []
     try:
         run(todo.tasks, done)
@@ -121,14 +121,14 @@ def score_files(
     change = Change(
         layout=target.layout,
         adds=[add for result in done for add in result.adds],
-        removes=[*todo.removes, *_find(there, [path for result in done for path in result.removes])],
-        compacted=_find(there, [path for result in done for path in result.compacted]),
+        removes=[*todo.removes, *_find(current, [path for result in done for path in result.removes])],
+        compacted=_find(current, [path for result in done for path in result.compacted]),
         scope=plan.scope,
         lineage=lineage,
         transaction=plan.transaction,
         whole=plan.action == "replace" and plan.scope is None,
     )
-    return ScoreResult(replace_files(there, change) if there else create_table(plan.target_ref, change), rows)
+    return ScoreResult(replace_files(current, change) if current else create_table(plan.target_ref, change), rows)
 
 
 @dataclass(frozen=True)
@@ -140,9 +140,9 @@ class _Todo:
 
 
 def _list_tasks(
-    plan: ScorePlan, source: Snapshot, there: Snapshot | None, target: Target, cores: int, keys: KeySet | None
+    plan: ScorePlan, source: Snapshot, current: Snapshot | None, target: Target, cores: int, keys: KeySet | None
 ) -> _Todo:
-    light = _without_files(there) if there else None
+    without_files = _without_files(current) if current else None
     read = _source_files(plan, source)
     chosen = _choose_rows(plan, source, keys)
     matches = plan.work.matches or {}
@@ -151,16 +151,16 @@ def _list_tasks(
         for snapshot, files in read
         for parts in (split_matches(files, matches) if keys else split_work(files, snapshot, cores))
     ]
-    if there is None or light is None:
+    if current is None or without_files is None:
         return _Todo(tasks)
     if plan.action == "append":
-        small = find_small_files(there, [file for _, files in read for file in files])
-        return _Todo([*tasks, *(CompactFiles(light, files, target) for files in small)])
-    files = prune_files(there, plan.scope)
-    replaced, others = _choose_replaced(plan, there, keys)
+        small = find_small_files(current, [file for _, files in read for file in files])
+        return _Todo([*tasks, *(CompactFiles(without_files, files, target) for files in small)])
+    files = prune_files(current, plan.scope)
+    replaced, others = _choose_replaced(plan, current, keys)
     if replaced is None or others is None:
         return _Todo(tasks, files)
-    return _Todo([*tasks, *(KeepRows(light, file, replaced, others, target) for file in files)])
+    return _Todo([*tasks, *(KeepRows(without_files, file, replaced, others, target) for file in files)])
 
 
 def _choose_rows(plan: ScorePlan, source: Snapshot, keys: KeySet | None) -> Filter | None:
@@ -171,17 +171,17 @@ def _choose_rows(plan: ScorePlan, source: Snapshot, keys: KeySet | None) -> Filt
     return condition if keys is None else HasKey(keys, also=condition)
 
 
-def _choose_replaced(plan: ScorePlan, there: Snapshot, keys: KeySet | None) -> tuple[Filter | None, Filter | None]:
+def _choose_replaced(plan: ScorePlan, current: Snapshot, keys: KeySet | None) -> tuple[Filter | None, Filter | None]:
     """The target rows that go, of the files that can hold them, and those that stay; None: all go."""
     if keys is not None:
         return HasKey(keys), HasKey(keys, wanted=False)
-    if plan.scope is None or plan.scope.partition_only(there.partition_columns):
+    if plan.scope is None or plan.scope.partition_only(current.partition_columns):
         return None, None
-    return bind(plan.scope, there), bind(plan.scope.is_not_true(), there)
+    return bind(plan.scope, current), bind(plan.scope.is_not_true(), current)
 
 
-def _find(there: Snapshot | None, paths: Sequence[str]) -> Sequence[DataFile]:
-    return there.files.among(paths) if there else ()
+def _find(current: Snapshot | None, paths: Sequence[str]) -> Sequence[DataFile]:
+    return current.files.select_paths(paths) if current else ()
 
 
 def _without_files(snapshot: Snapshot) -> Snapshot:
@@ -200,7 +200,7 @@ def _source_files(plan: ScorePlan, source: Snapshot) -> list[tuple[Snapshot, Fil
     found: list[tuple[Snapshot, FileList]] = []
     for piece in plan.pieces:
         snapshot = source if piece.version == source.version else open_snapshot(source.ref, piece.version)
-        chosen = snapshot.files.among(piece.paths)
+        chosen = snapshot.files.select_paths(piece.paths)
         if len(chosen) != len(piece.paths):
             raise DataError(
                 f"{len(piece.paths)} added files in {source.ref.name} version {piece.version}",

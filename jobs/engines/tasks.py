@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from jobs.delta.datafile import DataFile
-from jobs.delta.files import Layout, NewFile, TableWriter, delete_files
+from jobs.delta.files import FileLayout, NewFile, TableWriter, delete_files
 from jobs.delta.reading import Filter, count_matching, read_file, read_row_group
 from jobs.delta.splicing import Group, check_carried, find_finite, splice_file
 from jobs.delta.storage import TableRef, open_filesystem
@@ -36,7 +36,7 @@ Columns: TypeAlias = dict[str, pa.Array]
 
 
 @dataclass(frozen=True)
-class Part:
+class FileSlice:
     """A whole file, or some of its row groups."""
 
     file: DataFile
@@ -67,7 +67,7 @@ class Target:
     """Where tasks write."""
 
     ref: TableRef
-    layout: Layout
+    layout: FileLayout
 
     @property
     def filesystem(self) -> pafs.FileSystem:
@@ -92,14 +92,14 @@ class ScoreFiles:
     that is in them is carried, their bytes are."""
 
     source: Snapshot
-    parts: tuple[Part, ...]
+    parts: tuple[FileSlice, ...]
     condition: Filter | None
     target: Target
 
     def run(self, scorer: Scorer, advance: Advance) -> TaskResult:
         """See `Task`."""
         done: list[NewFile] = []
-        anew: list[Part] = []
+        anew: list[FileSlice] = []
         rows = 0
         try:
             for part in self.parts:
@@ -115,17 +115,17 @@ class ScoreFiles:
             raise
         return TaskResult((*done, *rest.adds), scored_rows=rows + rest.scored_rows)
 
-    def _read(self, parts: Sequence[Part], scorer: Scorer) -> Iterator[pa.RecordBatch]:
+    def _read(self, parts: Sequence[FileSlice], scorer: Scorer) -> Iterator[pa.RecordBatch]:
         needed = needed_columns(self.source.schema, scorer, self.target.layout.schema)
         for part in parts:
             yield from read_file(self.source, part.file, needed, self.condition, part.row_groups)
 
-    def _stands_alone(self, part: Part) -> bool:
+    def _stands_alone(self, part: FileSlice) -> bool:
         """Whether a part makes a file of its own; small ones of one partition are written into one."""
         beside = sum(other.file.partition == part.file.partition for other in self.parts)
         return self.condition is None and (beside == 1 or part.file.size_bytes >= SMALL_BYTES)
 
-    def _splice(self, part: Part, scorer: Scorer, advance: Advance) -> tuple[NewFile, int] | None:
+    def _splice(self, part: FileSlice, scorer: Scorer, advance: Advance) -> tuple[NewFile, int] | None:
         """The new file and its rows; None where the bytes cannot be carried."""
         file, layout = part.file, self.target.layout
         try:

@@ -25,9 +25,9 @@ from jobs.labels.verdicts import (
     NIGHT_FROM,
     NIGHT_TO,
     NULL_KEYS,
-    Shape,
+    FeedbackSchema,
     Verdict,
-    feedback_shape,
+    feedback_schema,
     read_null_keys,
     read_verdicts,
     today,
@@ -71,7 +71,7 @@ def add(config: Config, engine: Engine, reporter: Reporter, given: Given) -> Non
         ConfigError: a key column that is none, a value of the wrong type, or a verdict on every row.
     """
     source = engine.describe(source_ref(config))
-    shape = feedback_shape(config, source)
+    shape = feedback_schema(config, source)
     texts = dict(parse_pair(pair, shape.key, "source.key") for pair in given.key)
     nulls = [resolve_column(name, shape.key, "source.key") for name in given.nulls]
     for name, text in zip((NIGHT_FROM, NIGHT_TO), given.nights, strict=True):
@@ -102,7 +102,7 @@ def import_file(config: Config, engine: Engine, reporter: Reporter, path: Path, 
         DataError: a column or a value that fits no verdict; nothing was written.
     """
     source = engine.describe(source_ref(config))
-    shape = feedback_shape(config, source)
+    shape = feedback_schema(config, source)
     columns = read_columns(path, shape)
     if NULL_KEYS in columns:
         known = [write_null_keys(read_null_keys(text, shape)) for text in columns[NULL_KEYS].to_pylist()]
@@ -127,7 +127,7 @@ def list_verdicts(config: Config, engine: Engine, reporter: Reporter) -> None:
     verdicts = read_verdicts(config, engine, source)
     entries = verdicts.entries.sort_by([("recorded_at", "descending")]).to_pylist() if verdicts else []
     now = today()
-    shape = feedback_shape(config, source)
+    shape = feedback_schema(config, source)
     shown = [_show_entry(entry, shape, now) for entry in entries]
     name = shape.ref.name
     reporter.table("verdict", f"Verdicts in {name}", shown)
@@ -138,7 +138,7 @@ def list_verdicts(config: Config, engine: Engine, reporter: Reporter) -> None:
 def list_pending(config: Config, engine: Engine, reporter: Reporter, limit: int = 20) -> None:
     """The command: the alerts that no verdict is about, the strangest first, each with the flags that name it."""
     source, target, verdicts = open_alerts(config, engine)
-    shape = feedback_shape(config, source)
+    shape = feedback_schema(config, source)
     columns = list(dict.fromkeys([*shape.needed, "anomaly_score", "top_columns"]))
     alerts = engine.read(target, columns, is_true(ALERTS), limit=MAX_ALERTS)
     if verdicts:
@@ -159,7 +159,7 @@ def list_pending(config: Config, engine: Engine, reporter: Reporter, limit: int 
 def _record(config: Config, engine: Engine, source: TableState, rows: pa.Table) -> tuple[int, int | None]:
     """Write what is new; how many, and the table's version."""
     known = read_verdicts(config, engine, source)
-    shape = feedback_shape(config, source)
+    shape = feedback_schema(config, source)
     told = ["verdict", "until", "note"]
 
     def by_identity(table: pa.Table) -> dict[tuple[object, ...], tuple[object, ...]]:
@@ -174,7 +174,7 @@ def _record(config: Config, engine: Engine, source: TableState, rows: pa.Table) 
     return len(new), engine.upsert(shape.ref, rows.take(pa.array(new)), shape.identity)
 
 
-def _complete(columns: Mapping[str, pa.Array], shape: Shape, rows: int, by: str | None) -> pa.Table:
+def _complete(columns: Mapping[str, pa.Array], shape: FeedbackSchema, rows: int, by: str | None) -> pa.Table:
     """All columns of the table of verdicts; those that were not given are NULL."""
     own = {
         "recorded_at": pa.array([datetime.now(UTC)] * rows, pa.timestamp("us", tz="UTC")),
@@ -187,7 +187,7 @@ def _complete(columns: Mapping[str, pa.Array], shape: Shape, rows: int, by: str 
     return table
 
 
-def _check(rows: pa.Table, shape: Shape, where: str) -> None:
+def _check(rows: pa.Table, shape: FeedbackSchema, where: str) -> None:
     known = get_args(Verdict)
     odd = [word for word in rows["verdict"].to_pylist() if word not in known]
     if odd:
@@ -204,7 +204,7 @@ def _check(rows: pa.Table, shape: Shape, where: str) -> None:
         )  # fmt: skip
 
 
-def _read_field(text: str, shape: Shape, name: str) -> pa.Scalar:
+def _read_field(text: str, shape: FeedbackSchema, name: str) -> pa.Scalar:
     dtype = shape.schema.field(name).type
     option = {NIGHT_FROM: "--from", NIGHT_TO: "--to"}.get(name, f"--key {name}" if name in shape.key else f"--{name}")
     if name == NIGHT_TO and pa.types.is_timestamp(dtype):
@@ -222,7 +222,7 @@ def _is_there(
 ) -> bool:
     """Whether the verdict names a row of the scored table."""
     target = describe_target(config, engine, source)
-    shape = feedback_shape(config, source)
+    shape = feedback_schema(config, source)
     if target is None:
         return False
     tests: list[Predicate | None] = [equals(name, columns[name][0].as_py()) for name in shape.key if name in columns]
@@ -238,7 +238,7 @@ def _is_there(
     return bool(found.num_rows)
 
 
-def _describe_rows(texts: Mapping[str, str], shape: Shape) -> str:
+def _describe_rows(texts: Mapping[str, str], shape: FeedbackSchema) -> str:
     parts = [f"{name} = {texts[name]}" for name in shape.key if name in texts]
     parts += [f"{name} is NULL" for name in read_null_keys(texts.get(NULL_KEYS), shape)]
     parts += [f"from {texts[NIGHT_FROM]}"] if NIGHT_FROM in texts else []
@@ -246,7 +246,7 @@ def _describe_rows(texts: Mapping[str, str], shape: Shape) -> str:
     return ", ".join(parts)
 
 
-def _show_entry(entry: Mapping[str, Any], shape: Shape, now: date) -> dict[str, Field]:
+def _show_entry(entry: Mapping[str, Any], shape: FeedbackSchema, now: date) -> dict[str, Field]:
     named = {name: write_value(entry[name]) for name in shape.identity if entry[name] is not None}
     return {
         "rows": _describe_rows(named, shape),
@@ -259,13 +259,13 @@ def _show_entry(entry: Mapping[str, Any], shape: Shape, now: date) -> dict[str, 
     }
 
 
-def _show_alert(row: Mapping[str, Any], shape: Shape) -> dict[str, Field]:
+def _show_alert(row: Mapping[str, Any], shape: FeedbackSchema) -> dict[str, Field]:
     reasons = row["top_columns"] or []
     because = [f"{r['column']} is {r['observed']}, expected {r['expected']}" for r in reasons[:3]]
     return {"score": round(row["anomaly_score"], 2), "flags": _flags(row, shape), "because": "; ".join(because)}
 
 
-def _flags(row: Mapping[str, Any], shape: Shape) -> str:
+def _flags(row: Mapping[str, Any], shape: FeedbackSchema) -> str:
     """What `feedback add` is given, in a shell, to name this row; without a key, its night."""
     flags: list[str] = []
     for name in shape.key:

@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from jobs.labels.verdicts import Shape
+from jobs.labels.verdicts import FeedbackSchema
 from jobs.predicates.predicate import resolve_column
 from jobs.predicates.values import read_value
 from vae_model import DataError
 
 
-def read_columns(path: Path, shape: Shape) -> dict[str, pa.Array]:
+def read_columns(path: Path, shape: FeedbackSchema) -> dict[str, pa.Array]:
     """The file's columns by the table's names and types; an empty field of a CSV file is NULL.
 
     Raises:

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 
 from jobs.common.config import Config
 from jobs.common.console import Reporter
+from jobs.common.statistics import wilson_interval
 from jobs.engines.base import Engine, TableState
-from jobs.labels.verdicts import NULL_KEYS, Verdicts, feedback_shape, read_null_keys, read_verdicts
+from jobs.labels.verdicts import NULL_KEYS, Verdicts, feedback_schema, read_null_keys, read_verdicts
 from jobs.predicates.conditions import is_true
 from jobs.tables.distinct import pick_named
 from jobs.tables.refs import describe_target, source_ref
@@ -28,7 +29,6 @@ MAX_ALERTS: Final = 1_000_000
 MAX_LOOKED_UP: Final = 10_000
 # Fewer labels say nothing about a threshold.
 MIN_LABELS: Final = 10
-_Z95 = 1.959964
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def summarise(config: Config, engine: Engine, reporter: Reporter) -> Summary:
         DataError: there is no scored table.
     """
     source, target, verdicts = open_alerts(config, engine)
-    shape = feedback_shape(config, source)
+    shape = feedback_schema(config, source)
     columns = [*shape.needed, "anomaly_p_value"]
     alerts = engine.read(target, columns, is_true(ALERTS), limit=MAX_ALERTS)
     judged = verdicts.judge(alerts) if verdicts else pa.chunked_array([pa.nulls(alerts.num_rows, pa.string())])
@@ -78,14 +78,6 @@ def summarise(config: Config, engine: Engine, reporter: Reporter) -> Summary:
     )
     _say_summary(summary, config, reporter, target)
     return summary
-
-
-def wilson_interval(hits: int, trials: int) -> tuple[float, float, float]:
-    """A share with its 95 % interval (Wilson 1927), which stays within 0 and 1 also for few trials."""
-    share, spread = hits / trials, _Z95**2 / trials
-    middle = (share + spread / 2) / (1 + spread)
-    half = _Z95 / (1 + spread) * math.sqrt(share * (1 - share) / trials + spread / (4 * trials))
-    return share, max(0.0, middle - half), min(1.0, middle + half)
 
 
 def suggest_budget(labels: Sequence[tuple[float, bool]], precision: float, budget: float) -> float | None:

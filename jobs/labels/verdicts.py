@@ -50,7 +50,7 @@ _VALUE, _NULL = 1, 2
 
 
 @dataclass(frozen=True)
-class Shape:
+class FeedbackSchema:
     """What the table of verdicts looks like for one job: key columns, the ends of an interval of nights, the rest."""
 
     ref: TableRef
@@ -73,7 +73,7 @@ class Shape:
 class Verdicts:
     """The verdicts of one job."""
 
-    shape: Shape
+    shape: FeedbackSchema
     entries: pa.Table
 
     def judge(self, rows: pa.Table, on: date | None = None) -> pa.ChunkedArray:
@@ -150,7 +150,7 @@ class Verdicts:
         return pairs[_ROW].to_numpy(), pairs[_ENTRY].to_numpy()
 
 
-def read_null_keys(text: str | None, shape: Shape) -> tuple[str, ...]:
+def read_null_keys(text: str | None, shape: FeedbackSchema) -> tuple[str, ...]:
     """The key columns that a verdict says are NULL.
 
     Raises:
@@ -184,7 +184,7 @@ def _to_ranks(columns: Sequence[pa.ChunkedArray]) -> list[pa.Array]:
     return [pa.array([rank.get(text) for text in column.to_pylist()], pa.int64()) for column in columns]
 
 
-def feedback_shape(config: Config, source: TableState) -> Shape:
+def feedback_schema(config: Config, source: TableState) -> FeedbackSchema:
     """The table of verdicts that fits a job's source.
 
     Raises:
@@ -204,7 +204,7 @@ def feedback_shape(config: Config, source: TableState) -> Shape:
     fields = [pa.field(name, source.schema.field(name).type) for name in key]
     if partition:
         fields += [pa.field(name, source.schema.field(partition).type) for name in (NIGHT_FROM, NIGHT_TO)]
-    return Shape(feedback_ref(config), key, partition or None, pa.schema([*fields, _NULL_KEYS, *_OWN]))
+    return FeedbackSchema(feedback_ref(config), key, partition or None, pa.schema([*fields, _NULL_KEYS, *_OWN]))
 
 
 def read_verdicts(config: Config, engine: Engine, source: TableState) -> Verdicts | None:
@@ -215,7 +215,7 @@ def read_verdicts(config: Config, engine: Engine, source: TableState) -> Verdict
     """
     if not engine.exists(feedback_ref(config)):
         return None
-    shape = feedback_shape(config, source)
+    shape = feedback_schema(config, source)
     there = engine.describe(shape.ref)
     types = {field.name: field.type for field in there.schema}
     # Tables of earlier versions do not have it.

@@ -19,7 +19,7 @@ from jobs.common.errors import AlarmError
 from jobs.common.sampling import Sample, hashable_columns
 from jobs.engines.base import Engine, TableState
 from jobs.labels.verdicts import read_verdicts
-from jobs.models.comparison import LEVELS, QUANTILES, Agreement, Rule, judge, measure, measure_detection_loss
+from jobs.models.comparison import LEVELS, QUANTILES, Comparison, Rule, apply_rules, measure, measure_detection_loss
 from jobs.models.store import bundle_folder, load_model, roll_back, save_model
 from jobs.predicates.predicate import combine, parse_where, resolve_column
 from jobs.tables.refs import source_ref
@@ -36,7 +36,7 @@ def compare(
     challenger: Path,
     where: str | None = None,
     promote: bool = False,
-) -> Agreement | None:
+) -> Comparison | None:
     """The command: score the same rows by both models, say where they differ, and let the gate decide.
 
     Args:
@@ -74,7 +74,7 @@ def compare(
     known = _known_anomalies(rows, config, engine, source)
     found = measure(scored[0], scored[1], known, config.compare.top, config.score.alert_budget)
     _show(found, rows, scored, _key(config, source), reporter)
-    rules = judge(found, config.compare, measure_detection_loss(*(bundle.self_test for bundle in bundles)))
+    rules = apply_rules(found, config.compare, measure_detection_loss(*(bundle.self_test for bundle in bundles)))
     reporter.table("rule", "The gate", [_show_rule(rule) for rule in rules])
     refused = [rule for rule in rules if not rule.ok]
     ids = {"champion": bundles[0].model_id, "challenger": bundles[1].model_id}
@@ -134,8 +134,8 @@ def rollback(config: Config, reporter: Reporter, to: str | None = None) -> str:
 def _read_rows(
     config: Config, engine: Engine, source: TableState, bundles: Sequence[vm.Bundle], where: str | None
 ) -> pa.Table:
-    standing = parse_where(config.source.where, "source.where") if config.source.where else None
-    condition = combine(standing, parse_where(where) if where is not None else None)
+    source_filter = parse_where(config.source.where, "source.where") if config.source.where else None
+    condition = combine(source_filter, parse_where(where) if where is not None else None)
     if condition:
         condition.to_pyarrow(source.schema)
     total = engine.count(source, condition)
@@ -174,7 +174,9 @@ def _known_anomalies(rows: pa.Table, config: Config, engine: Engine, source: Tab
     return np.asarray(is_known.to_numpy(), np.bool_)
 
 
-def _show(found: Agreement, rows: pa.Table, scored: Sequence[pa.Table], key: Sequence[str], reporter: Reporter) -> None:
+def _show(
+    found: Comparison, rows: pa.Table, scored: Sequence[pa.Table], key: Sequence[str], reporter: Reporter
+) -> None:
     pairs: dict[str, tuple[float, float]] = {"alerts": found.alerts}
     pairs |= {f"share of rows with p below {level:g}": pair for level, pair in zip(LEVELS, found.shares, strict=True)}
     pairs |= {f"score at quantile {q:g}": pair for q, pair in zip(QUANTILES, found.quantiles, strict=True)}

@@ -22,7 +22,7 @@ QUANTILES: Final = (0.5, 0.9, 0.99, 0.999)
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Comparison:
     """What one comparison found; pairs are (champion, challenger).
 
     Attributes:
@@ -67,7 +67,7 @@ class Rule:
 
 def measure(
     champion: pa.Table, challenger: pa.Table, known: npt.NDArray[np.bool_], top: int, budget: float
-) -> Agreement:
+) -> Comparison:
     """Compare the score columns of the same rows, scored by two models.
 
     Args:
@@ -83,7 +83,7 @@ def measure(
     order = np.argsort(-np.abs(ours - theirs)[differs], kind="stable")
     p_values = [table["anomaly_p_value"].to_numpy() for table in (champion, challenger)]
     top = min(top, len(ours))
-    return Agreement(
+    return Comparison(
         rows=len(ours),
         top=top,
         overlap=_jaccard(_strangest(ours, top), _strangest(theirs, top)),
@@ -97,7 +97,7 @@ def measure(
     )
 
 
-def judge(found: Agreement, rules: Compare, detection_loss: float = 0.0) -> list[Rule]:
+def apply_rules(found: Comparison, rules: Compare, detection_loss: float = 0.0) -> list[Rule]:
     """Each rule of the gate; a challenger passes when all hold.
 
     Args:
@@ -131,7 +131,7 @@ def measure_detection_loss(champion: SelfTest | None, challenger: SelfTest | Non
     return float(np.mean(lost)) if lost else 0.0
 
 
-def calibration_factor(found: Agreement) -> float:
+def calibration_factor(found: Comparison) -> float:
     """By how much the challenger's share of rows below a level is off, at the worst level with enough rows to tell."""
     factors = [1.0]
     for level, (_, share) in zip(LEVELS, found.shares, strict=True):

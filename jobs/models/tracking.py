@@ -54,7 +54,7 @@ class Tracker:
                 mlflow.log_params(_parameters(bundle, config))
                 self._log_curves(run.info.run_id, bundle)
                 mlflow.log_artifacts(str(config.bundle.path), "bundle")
-                model = _log_model(bundle, config.bundle.path)
+                model = log_model(bundle, config.bundle.path)
             version = self._register(model, bundle.model_id, run.info.run_id)
         registered = f" and registered version {version} of {self.settings.register_as}" if version else ""
         alias = f", now {self.alias}" if version and self.alias else ""
@@ -129,7 +129,8 @@ def _artifact_place(settings: MlflowConfig) -> str | None:
     return str(folder / "artifacts" / re.sub(r"\W", "_", settings.experiment))
 
 
-def _log_model(bundle: vm.Bundle, path: Path) -> Any:
+def log_model(bundle: vm.Bundle, path: Path) -> Any:
+    """Log the bundle as a pyfunc model of the active run."""
     import mlflow
 
     # The models' code is vae_model itself, so that they load where Sandtimer is not installed.
@@ -179,7 +180,7 @@ def _parameters(bundle: vm.Bundle, config: Config) -> dict[str, str]:
     sections: dict[str, Mapping[str, Any]] = {
         "model": config.model.model_dump(mode="json"),
         "train": config.train.model_dump(mode="json"),
-        "recipe": bundle.recipe,
+        "recipe": bundle.schedule,
         "shape": bundle.shape.to_json(),
         "data": {"train_rows": bundle.train_rows, "features": ", ".join(bundle.feature_names)},
     }

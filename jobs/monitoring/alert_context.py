@@ -17,7 +17,7 @@ from jobs.monitoring.fault_patterns import Evidence
 from jobs.monitoring.segments import Category, Codes
 from jobs.predicates.values import write_value
 from jobs.tables.nights import NightName
-from vae_model.scoring.explainer import to_words
+from vae_model.features.words import to_words
 
 # A column with a smaller share in a row's score is not blamed for it, nor one with much less than the first reason.
 BLAME_SHARE: Final = 0.2
@@ -27,7 +27,7 @@ MAX_VALUES: Final = 300
 
 
 @dataclass(frozen=True)
-class Scene:
+class AlertContext:
     """Alert rows [n] and rows of the table [m], over some nights.
 
     Attributes:
@@ -73,14 +73,14 @@ def segment_columns(bundle: vm.Bundle, schema: pa.Schema) -> list[str]:
     ]
 
 
-def build_scene(
+def build_alert_context(
     bundle: vm.Bundle,
     alerts: pa.Table,
     rows: pa.Table,
     nights: tuple[Sequence[str], Sequence[str]],
     budget: float,
     weights: tuple[float, float] = (1.0, 1.0),
-) -> Scene:
+) -> AlertContext:
     """Put alert rows and rows of the same nights into the form that the search needs.
 
     Args:
@@ -110,7 +110,7 @@ def build_scene(
     few = [name for name in segment_columns(bundle, rows.schema) if name in alerts.column_names]
     found = [_build_category(name, alerts, rows, blames.get(name)) for name in few]
     count = len(profile)
-    return Scene(
+    return AlertContext(
         names,
         np.array([number[night] for night in nights[0]], np.int32),
         np.array([number[night] for night in nights[1]], np.int32),

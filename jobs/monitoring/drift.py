@@ -8,7 +8,6 @@ conservative; Wilson and Hilferty's approximation (1931) of chi-square.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -19,6 +18,7 @@ import pyarrow as pa
 
 import vae_model as vm
 from jobs.common.config import Monitor
+from jobs.common.statistics import chi_square_test, kolmogorov_smirnov_test, poisson_tail, proportion_test, share_of
 from vae_model.bundle.profile import ColumnProfile, population_stability
 from vae_model.features.bins import BinCounts
 from vae_model.network.shape import COLLAPSED_NATS
@@ -122,10 +122,10 @@ def compare_column(profile: ColumnProfile, found: BinCounts, limits: Monitor) ->
         test,
         statistic,
         p_value,
-        null_share=_share(found.nulls, found.rows),
-        expected_null_share=_share(profile.nulls, profile.rows),
-        unseen_share=_share(found.unseen, found.rows) if profile.levels else None,
-        expected_unseen_share=_share(profile.unseen, profile.rows) if profile.levels else None,
+        null_share=share_of(found.nulls, found.rows),
+        expected_null_share=share_of(profile.nulls, profile.rows),
+        unseen_share=share_of(found.unseen, found.rows) if profile.levels else None,
+        expected_unseen_share=share_of(profile.unseen, profile.rows) if profile.levels else None,
     )
     return _with_alarms(drift, _alarms_of_column(drift, profile, found, limits))
 
@@ -160,7 +160,7 @@ def compare_scores(scores: Doubles, limits: Monitor) -> Drift:
 
 def compare_alerts(alerts: int, rows: int, budget: float, limits: Monitor) -> Drift:
     """The alert rate against the budget."""
-    rate = _share(alerts, rows)
+    rate = share_of(alerts, rows)
     drift = Drift("is_anomaly", rows, p_value=poisson_tail(alerts, budget * rows), value=rate, expected=budget)
     if rate <= limits.alert_limit * budget or poisson_tail(alerts, limits.alert_limit * budget * rows) >= 0.05:
         return drift
@@ -180,7 +180,7 @@ def compare_latents(bundle: vm.Bundle, mu: Doubles, sigma: Doubles, limits: Moni
         sigma: [n, units].
         limits: of the config.
     """
-    if bundle.latent_kl is None or not bundle.shape.forks or not len(mu):
+    if bundle.latent_kl is None or not bundle.shape.is_variational or not len(mu):
         return None
     kl = 0.5 * (mu * mu + sigma * sigma - 1.0 - 2.0 * np.log(np.maximum(sigma, 1e-30)))
     trained = bundle.latent_kl.ravel() > COLLAPSED_NATS
@@ -193,65 +193,6 @@ def compare_latents(bundle: vm.Bundle, mu: Doubles, sigma: Doubles, limits: Moni
         f" {limits.latent_limit:.0%}: rows have become alike, or they are not encoded as they were"
     )
     return _with_alarms(drift, [sentence])
-
-
-def kolmogorov_smirnov_test(expected: npt.ArrayLike, found: npt.ArrayLike) -> tuple[float, float]:
-    """Largest distance of two distribution functions at the bins' ends, and its p-value."""
-    e, f = (np.asarray(counts, dtype=np.float64) for counts in (expected, found))
-    if not e.sum() or not f.sum():
-        return 0.0, 1.0
-    distance = float(np.abs(np.cumsum(e) / e.sum() - np.cumsum(f) / f.sum()).max())
-    root = math.sqrt(e.sum() * f.sum() / (e.sum() + f.sum()))
-    x = (root + 0.12 + 0.11 / root) * distance
-    if x < 0.2:
-        return distance, 1.0
-    terms = sum((-1) ** (j - 1) * math.exp(-2.0 * (j * x) ** 2) for j in range(1, 101))
-    return distance, min(1.0, max(0.0, 2.0 * terms))
-
-
-def chi_square_test(expected: npt.ArrayLike, found: npt.ArrayLike) -> tuple[float, float]:
-    """Chi-square of two histograms' homogeneity, and its p-value."""
-    table = np.stack([np.asarray(expected, dtype=np.float64), np.asarray(found, dtype=np.float64)])
-    table = table[:, table.sum(axis=0) > 0]
-    if table.shape[1] < 2 or not table.sum(axis=1).all():
-        return 0.0, 1.0
-    fitted = np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum()
-    statistic = float((np.square(table - fitted) / fitted).sum())
-    freedom = table.shape[1] - 1
-    spread = 2.0 / (9.0 * freedom)
-    z = ((statistic / freedom) ** (1.0 / 3.0) - (1.0 - spread)) / math.sqrt(spread)
-    return statistic, 0.5 * math.erfc(z / math.sqrt(2.0))
-
-
-def poisson_tail(count: int, mean: float) -> float:
-    """Probability of `count` or more where `mean` are expected."""
-    return math.exp(log_poisson_tail(count, mean))
-
-
-def log_poisson_tail(count: int, mean: float) -> float:
-    """Its natural logarithm, also where the probability is no number of the machine's."""
-    if count <= 0:
-        return 0.0
-    if mean <= 0.0:
-        return -math.inf
-    if mean > count:
-        below = sum(math.exp(-mean + k * math.log(mean) - math.lgamma(k + 1)) for k in range(count))
-        return math.log(max(1.0 - below, 1e-300))
-    # The first term, times the sum of all relative to it, which fall quickly.
-    total, term, k = 1.0, 1.0, count
-    while term > 1e-12 * total:
-        k += 1
-        term *= mean / k
-        total += term
-    return min(0.0, -mean + count * math.log(mean) - math.lgamma(count + 1) + math.log(total))
-
-
-def proportion_test(found: int, rows: int, expected: int, expected_rows: int) -> float:
-    """Two-sided p-value of two shares being one, by the normal approximation with half a row of doubt."""
-    pooled = (found + expected + 0.5) / (rows + expected_rows + 1.0)
-    spread = math.sqrt(pooled * (1.0 - pooled) * (1.0 / max(rows, 1) + 1.0 / max(expected_rows, 1)))
-    z = abs(_share(found, rows) - _share(expected, expected_rows)) / max(spread, 1e-12)
-    return math.erfc(z / math.sqrt(2.0))
 
 
 def _alarms_of_column(drift: Drift, profile: ColumnProfile, found: BinCounts, limits: Monitor) -> list[str]:
@@ -299,7 +240,3 @@ def _describe_shift(profile: ColumnProfile, found: BinCounts) -> str:
 def _with_alarms(drift: Drift, alarms: Iterable[str]) -> Drift:
     fields = {name: getattr(drift, name) for name in Drift.__dataclass_fields__}
     return Drift(**{**fields, "alarms": tuple(alarms)})
-
-
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else 0.0

@@ -16,7 +16,7 @@ from jobs.common.sampling import Sample, hashable_columns
 from jobs.delta.storage import TableRef
 from jobs.engines.base import Engine, TableState
 from jobs.labels.verdicts import read_verdicts
-from jobs.monitoring.alert_context import Scene, build_scene, segment_columns
+from jobs.monitoring.alert_context import AlertContext, build_alert_context, segment_columns
 from jobs.monitoring.incidents import Incident, find_incidents, follow_incidents
 from jobs.predicates.conditions import equals, is_true
 from jobs.predicates.predicate import Predicate, combine
@@ -101,10 +101,10 @@ def update_incidents(
     nights = nights_of(config, target, sample)
     place = incidents_ref(config)
     known = _read(engine, place, None) if engine.exists(place) else []
-    scene = _read_scene(config, engine, target, bundle, sample)
-    present = [night for night in nights if night in scene.nights]
+    context = _read_alert_context(config, engine, target, bundle, sample)
+    present = [night for night in nights if night in context.nights]
     limits = config.monitor
-    after = follow_incidents(known, scene, present, limits.window, limits.close_after, target.table_id)
+    after = follow_incidents(known, context, present, limits.window, limits.close_after, target.table_id)
     before = {incident.id: incident for incident in known}
     changed = [incident for incident in after if before.get(incident.id) != incident]
     if changed or not engine.exists(place):
@@ -124,8 +124,8 @@ def search_incidents(
     """The incidents of the nights of some scored rows as far as they can be told without those before; nothing is
     written."""
     nights = nights_of(config, target, sample)
-    scene = _read_scene(config, engine, target, bundle, sample)
-    return find_incidents(scene, nights[0]) if nights and scene.nights else []
+    context = _read_alert_context(config, engine, target, bundle, sample)
+    return find_incidents(context, nights[0]) if nights and context.nights else []
 
 
 def choose_rows(config: Config, target: TableState, rows: int, total: int) -> Sample:
@@ -142,7 +142,9 @@ def nights_of(config: Config, target: TableState, rows: pa.Table) -> list[NightN
     return sorted({night for night in found if night is not None})
 
 
-def _read_scene(config: Config, engine: Engine, target: TableState, bundle: vm.Bundle, sample: pa.Table) -> Scene:
+def _read_alert_context(
+    config: Config, engine: Engine, target: TableState, bundle: vm.Bundle, sample: pa.Table
+) -> AlertContext:
     """Alerts that nobody expects, and rows, of the nights of the sample and of the window before them."""
     night = find_night_column(config, target)
     window = _window(config, engine, target, night, nights_of(config, target, sample))
@@ -167,7 +169,7 @@ def _read_scene(config: Config, engine: Engine, target: TableState, bundle: vm.B
         tables[0] = verdicts.without_expected(tables[0])
     nights = [["NULL" if name is None else name.text for name in names_of(table.column(night))] for table in tables]
     budget = config.score.alert_budget
-    return build_scene(bundle, tables[0], tables[1], (nights[0], nights[1]), budget, (weights[0], weights[1]))
+    return build_alert_context(bundle, tables[0], tables[1], (nights[0], nights[1]), budget, (weights[0], weights[1]))
 
 
 def _window(

@@ -48,7 +48,7 @@ def is_parquet(path: Path) -> bool:
     return path.is_dir() and not (path / "_delta_log").exists() and any(path.rglob("*.parquet"))
 
 
-def adopt_parquet(path: Path, target: Path) -> Adopted:
+def convert_parquet(path: Path, target: Path) -> Adopted:
     """Write the rows of Parquet files to a Delta table, as its newest version; folders `day=2024-01-01` partition it.
 
     Raises:

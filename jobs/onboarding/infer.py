@@ -18,8 +18,8 @@ import pyarrow.types as pt
 from vae_model.features.arrays import to_text
 from vae_model.features.columns import plan_columns, type_family
 from vae_model.features.forms import find_forms, to_bytes
+from vae_model.features.words import to_words
 from vae_model.options import ColumnOptions
-from vae_model.scoring.explainer import to_words
 
 MAX_KEY_COLUMNS = 4
 _MAX_CANDIDATES = 12
@@ -34,7 +34,7 @@ _SHOWN_FORMS = 2
 
 
 @dataclass(frozen=True)
-class ColumnGuess:
+class InferredColumn:
     """What a column is; kind None: no feature. `reason` says why, in words."""
 
     name: str
@@ -42,7 +42,7 @@ class ColumnGuess:
     reason: str
 
 
-def guess_partition(sample: pa.Table, partition_columns: Sequence[str]) -> tuple[str | None, str]:
+def infer_partition(sample: pa.Table, partition_columns: Sequence[str]) -> tuple[str | None, str]:
     """The column whose values are the nights, and why: a date that partitions the table, else the only date."""
     dates = [field.name for field in sample.schema if pt.is_date(field.type)]
     of_table = sorted(partition_columns, key=lambda name: name not in dates)
@@ -75,7 +75,7 @@ def is_key(rows: pa.Table) -> bool:
     return bool(rows.group_by(rows.column_names, use_threads=False).aggregate([]).num_rows == rows.num_rows)
 
 
-def guess_columns(sample: pa.Table, key: Sequence[str], partition: Sequence[str]) -> list[ColumnGuess]:
+def infer_columns(sample: pa.Table, key: Sequence[str], partition: Sequence[str]) -> list[InferredColumn]:
     """What each column of the table is, in the table's order."""
     planned = plan_columns(sample.schema, sample, ColumnOptions(ignore=tuple(partition)))
     kinds = {column.name: column.kind for column in planned.features}
@@ -90,24 +90,24 @@ def _guess_column(
     notes: Mapping[str, str],
     key: Sequence[str],
     partition: Sequence[str],
-) -> ColumnGuess:
+) -> InferredColumn:
     name, family = field.name, type_family(field.type)
     if name in partition:
-        return ColumnGuess(name, None, "the night: carried along, not modelled")
+        return InferredColumn(name, None, "the night: carried along, not modelled")
     if name not in kinds:
-        return ColumnGuess(name, None, notes.get(name, f"type {field.type} cannot be modelled"))
+        return InferredColumn(name, None, notes.get(name, f"type {field.type} cannot be modelled"))
     distinct = pc.count_distinct(values, mode="only_valid").as_py() if family in _TYPE_ORDER else 0
     is_code = distinct <= _MAX_CODES and distinct * _ROWS_PER_CODE <= len(values)
     if name in key and not (family == "string" and is_code) and family not in ("timestamp", "date"):
-        return ColumnGuess(name, None, f"names a row ({distinct:,} different values)")
+        return InferredColumn(name, None, f"names a row ({distinct:,} different values)")
     if name in key and len(key) == 1:
-        return ColumnGuess(name, None, "names a row")
+        return InferredColumn(name, None, "names a row")
     if family == "integer" and kinds[name] == "number" and _IDENTIFIER.search(name):
         if not is_code:
-            return ColumnGuess(name, None, f"a number that names something ({distinct:,} different values)")
-        return ColumnGuess(name, "category", f"a code: {_describe_values(values)}")
+            return InferredColumn(name, None, f"a number that names something ({distinct:,} different values)")
+        return InferredColumn(name, "category", f"a code: {_describe_values(values)}")
     part = "part of the key, but its values repeat; " if name in key else ""
-    return ColumnGuess(name, kinds[name], part + _describe(values, kinds[name]))
+    return InferredColumn(name, kinds[name], part + _describe(values, kinds[name]))
 
 
 def _describe(values: pa.ChunkedArray, kind: str) -> str:

@@ -14,15 +14,16 @@ from pathlib import Path
 import pyarrow as pa
 import yaml
 
-from jobs.common.config import Config, load_config
+from jobs.common.config import Config
+from jobs.common.config_file import load_config
 from jobs.common.console import Reporter
 from jobs.common.errors import ConfigError
 from jobs.common.sampling import Sample, hashable_columns
 from jobs.delta.mapping import find_odd_names
 from jobs.delta.storage import TableRef
 from jobs.engines.base import Engine, TableState
-from jobs.onboarding.convert import adopt_parquet, is_parquet
-from jobs.onboarding.infer import ColumnGuess, find_keys, guess_columns, guess_partition, is_key
+from jobs.onboarding.convert import convert_parquet, is_parquet
+from jobs.onboarding.infer import InferredColumn, find_keys, infer_columns, infer_partition, is_key
 from vae_model import DataError
 
 SAMPLE_ROWS = 50_000
@@ -46,7 +47,7 @@ class _Draft:
     key_reason: str
     partition: str | None
     partition_reason: str
-    columns: tuple[ColumnGuess, ...]
+    columns: tuple[InferredColumn, ...]
     odd: tuple[str, ...] = ()
 
 
@@ -147,7 +148,7 @@ def _adopt(table: str, name: str, reporter: Reporter, force: bool) -> str:
             f"`sandtimer init {target}` takes the table that is there; --force writes it anew",
         )
     reporter.say("converting", f"{table} is Parquet, not Delta: writing its rows to the Delta table {target}")
-    made = adopt_parquet(Path(table), target)
+    made = convert_parquet(Path(table), target)
     for note in made.notes:
         reporter.say("changed", f"changed: {note}", note=note)
     by = f", partitioned by {', '.join(made.partition_columns)}" if made.partition_columns else ""
@@ -162,7 +163,7 @@ def _look(engine: Engine, source: TableState, name: str) -> _Draft:
     columns = source.schema.names
     sample = engine.sample(source, columns, None, Sample(hashable_columns(source.schema), SAMPLE_ROWS, total, 0))
     key, key_reason = _guess_key(engine, source, sample, total)
-    partition, partition_reason = guess_partition(sample, source.partition_columns)
+    partition, partition_reason = infer_partition(sample, source.partition_columns)
     nights = tuple(dict.fromkeys([*source.partition_columns, *([partition] if partition else [])]))
     return _Draft(
         table=source.ref.name,
@@ -174,7 +175,7 @@ def _look(engine: Engine, source: TableState, name: str) -> _Draft:
         key_reason=key_reason,
         partition=partition,
         partition_reason=partition_reason,
-        columns=tuple(guess_columns(sample, key, nights)),
+        columns=tuple(infer_columns(sample, key, nights)),
     )
 
 
@@ -257,7 +258,7 @@ def _render(draft: _Draft) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _render_columns(columns: Sequence[ColumnGuess]) -> list[str]:
+def _render_columns(columns: Sequence[InferredColumn]) -> list[str]:
     features = [column for column in columns if column.kind]
     left_out = [column for column in columns if not column.kind]
     lines = ["columns:", "  # What the model reads, and as what."]

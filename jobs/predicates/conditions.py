@@ -41,7 +41,7 @@ def is_null(column: str) -> Predicate:
     return equals(column, None)
 
 
-def among(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Predicate:
+def is_any_of(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Predicate:
     """Whether a row's columns have the values of one of `rows`; None is NULL, and there is one row at least.
 
     Rows that differ in one column alone become one set of its values: thousands of them are one look-up.

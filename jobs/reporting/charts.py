@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jobs.reporting.column_counts import Counts
+from jobs.reporting.column_counts import ColumnCounts
 from jobs.reporting.headline import find_limit, is_over
 from jobs.reporting.latent import LatentMap
 from jobs.reporting.nights import Night
@@ -72,7 +72,7 @@ def _draw_alerts(axes: Axes, nights: Sequence[Night], budget: float) -> None:
     axes.set_ylim(0, max(1.1 * max(night.alerts for night in nights), 1.35 * max(limits), 1.0))
 
 
-def draw_scores(counts: Counts, budget: float) -> str:
+def draw_scores(counts: ColumnCounts, budget: float) -> str:
     """Share of rows that reach each score, observed and as calibrated: a uniform p-value is a straight line."""
     bins = counts.scores()
     total = sum(rows for _, rows in bins)

@@ -25,7 +25,7 @@ class Tally:
     total: float = 0.0
 
 
-class Counts:
+class ColumnCounts:
     """All lines, by what is counted, its name and a value."""
 
     def __init__(self, table: pa.Table) -> None:
@@ -77,7 +77,7 @@ def read_counts(
     where: Predicate | None,
     encoders: Mapping[str, Encoder],
     columns: Sequence[str],
-) -> Counts:
+) -> ColumnCounts:
     """Count the matching rows.
 
     Args:
@@ -89,4 +89,4 @@ def read_counts(
     """
     summarise = partial(summarise_rows, dict(encoders), tuple(columns))
     wanted = [*columns, "anomaly_score", "is_anomaly", "model_id"]
-    return Counts(engine.summarise(target, wanted, where, COUNTS, summarise))
+    return ColumnCounts(engine.summarise(target, wanted, where, COUNTS, summarise))

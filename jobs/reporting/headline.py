@@ -16,7 +16,7 @@ Level = Literal["quiet", "past", "alarm"]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Headline:
     """What the nights say.
 
     Attributes:
@@ -46,7 +46,7 @@ def find_limit(rows: int, budget: float) -> int:
     return limit
 
 
-def judge(nights: Sequence[Night], context: Sequence[Night], budget: float, watched: Watched) -> Verdict:
+def write_headline(nights: Sequence[Night], context: Sequence[Night], budget: float, watched: Watched) -> Headline:
     """Judge the report's nights, oldest first: incidents say most, then alerts beyond chance, then drift.
 
     Args:
@@ -56,7 +56,7 @@ def judge(nights: Sequence[Night], context: Sequence[Night], budget: float, watc
         watched: incidents and drift.
     """
     if not nights:
-        return Verdict("quiet", "No rows to report on", "Nothing is scored here yet, or nothing matches.", ())
+        return Headline("quiet", "No rows to report on", "Nothing is scored here yet, or nothing matches.", ())
     rows, alerts = sum(night.rows for night in nights), sum(night.alerts for night in nights)
     counted = f"{alerts:,} alerts in {rows:,} rows, {rows * budget:,.1f} expected at the budget of {budget:g}."
     over = [night for night in nights if is_over(night, budget)]
@@ -66,20 +66,20 @@ def judge(nights: Sequence[Night], context: Sequence[Night], budget: float, watc
         worst = max(current, key=lambda one: (one.rows, one.id))
         others = len(current) - 1
         more = f" {_count(others, 'other incident')} {'is' if others == 1 else 'are'} open." if others else ""
-        return Verdict("alarm", worst.description, f"One cause explains {worst.rows:,} alerts.{more} {counted}", names)
+        return Headline("alarm", worst.description, f"One cause explains {worst.rows:,} alerts.{more} {counted}", names)
     if over and over[-1] is nights[-1]:
         streak = _find_streak([night for night in context if night.name < nights[0].name] + list(nights), budget)
-        return Verdict("alarm", _describe_streak(streak, budget), f"{_name_column(streak)}{counted}", names)
+        return Headline("alarm", _describe_streak(streak, budget), f"{_name_column(streak)}{counted}", names)
     drifting = [one.column for one in watched.drift if one.alarms]
     drifted = f" Drift in {', '.join(drifting[:3])}{', …' if len(drifting) > 3 else ''}." if drifting else ""
     if watched.incidents or over:
-        return Verdict("past", *_look_back(over, watched, f"{counted}{drifted}"), names)
+        return Headline("past", *_look_back(over, watched, f"{counted}{drifted}"), names)
     if drifting:
         count = f"{len(drifting)} column{'' if len(drifting) == 1 else 's'}"
-        return Verdict(
+        return Headline(
             "past", f"Few alerts, but {count} changed since training: {', '.join(drifting[:3])}", counted, ()
         )
-    return Verdict("quiet", "Nothing unusual", counted, ())
+    return Headline("quiet", "Nothing unusual", counted, ())
 
 
 def _look_back(over: Sequence[Night], watched: Watched, counted: str) -> tuple[str, str]:

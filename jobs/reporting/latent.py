@@ -13,7 +13,7 @@ from jobs.common.sampling import Sample
 from jobs.engines.base import Engine, TableState
 from jobs.predicates.conditions import equals, is_true
 from jobs.predicates.predicate import Predicate, combine
-from jobs.reporting.column_counts import Counts
+from jobs.reporting.column_counts import ColumnCounts
 
 Points = npt.NDArray[np.float64]
 _SEED = 11
@@ -37,7 +37,7 @@ class LatentMap:
 
 
 def read_map(
-    engine: Engine, target: TableState, where: Predicate | None, counts: Counts, key: Sequence[str], limit: int
+    engine: Engine, target: TableState, where: Predicate | None, counts: ColumnCounts, key: Sequence[str], limit: int
 ) -> LatentMap | None:
     """Read and project; None without rows of a model.
 

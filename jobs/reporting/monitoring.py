@@ -16,7 +16,7 @@ from jobs.monitoring.incidents import Incident
 from jobs.monitoring.monitor import Run, compare, read_sample
 from jobs.predicates.conditions import equals
 from jobs.predicates.predicate import combine
-from jobs.reporting.column_counts import Counts
+from jobs.reporting.column_counts import ColumnCounts
 from jobs.reporting.nights import Night
 from jobs.reporting.row_filter import Scope
 
@@ -39,7 +39,7 @@ def watch_rows(
     engine: Engine,
     target: TableState,
     scope: Scope,
-    counts: Counts,
+    counts: ColumnCounts,
     nights: Sequence[Night],
     bundle: vm.Bundle | None,
 ) -> Watched:

@@ -13,8 +13,8 @@ from jobs.common.config import Monitor
 from jobs.common.errors import SetupError
 from jobs.engines.base import LogEntry, TableState
 from jobs.reporting import charts
-from jobs.reporting.column_counts import Counts
-from jobs.reporting.headline import Verdict, find_limit
+from jobs.reporting.column_counts import ColumnCounts
+from jobs.reporting.headline import Headline, find_limit
 from jobs.reporting.latent import LatentMap
 from jobs.reporting.monitoring import Watched
 from jobs.reporting.nights import Night, sum_blame
@@ -52,10 +52,10 @@ class Findings:
     limits: Monitor
     scope: Scope
     runs: Sequence[LogEntry]
-    counts: Counts
+    counts: ColumnCounts
     context: Sequence[Night]
     nights: Sequence[Night]
-    verdict: Verdict
+    verdict: Headline
     strangest: Sequence[StrangeRow]
     quality: Sequence[ColumnQuality]
     latent: LatentMap | None

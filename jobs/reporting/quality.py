@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pyarrow.types as pt
 
-from jobs.reporting.column_counts import Counts
+from jobs.reporting.column_counts import ColumnCounts
 from vae_model import Bundle
 from vae_model.features.encoder import Encoder
-from vae_model.scoring.explainer import to_words
+from vae_model.features.words import to_words
 
 NULL_SURPLUS = 0.01
 _SHOWN_VALUES = 5
@@ -51,7 +51,7 @@ class ColumnQuality:
 
 
 def list_quality(
-    counts: Counts, bundle: Bundle | None, columns: Sequence[str], schema: pa.Schema
+    counts: ColumnCounts, bundle: Bundle | None, columns: Sequence[str], schema: pa.Schema
 ) -> list[ColumnQuality]:
     """One line for each column, the features first as the model orders them."""
     encoders = _by_name(bundle)
@@ -69,7 +69,7 @@ def _by_name(bundle: Bundle | None) -> Mapping[str, tuple[Encoder, float]]:
     }
 
 
-def _describe(name: str, counts: Counts, then: tuple[Encoder, float] | None, dtype: pa.DataType) -> ColumnQuality:
+def _describe(name: str, counts: ColumnCounts, then: tuple[Encoder, float] | None, dtype: pa.DataType) -> ColumnQuality:
     encoder, share_then = then or (None, None)
     seen = counts.of("seen", name).rows
     share = (counts.of("null", name).rows + counts.of("nan", name).rows) / max(seen, 1)

@@ -17,7 +17,7 @@ from jobs.delta.storage import TableRef
 from jobs.engines.base import Engine, TableState
 from jobs.models.store import find_model
 from jobs.reporting.column_counts import read_counts
-from jobs.reporting.headline import judge
+from jobs.reporting.headline import write_headline
 from jobs.reporting.latent import read_map
 from jobs.reporting.monitoring import watch_rows
 from jobs.reporting.nights import Night, read_nights
@@ -110,7 +110,7 @@ def collect(
         counts=counts,
         context=shown,
         nights=nights,
-        verdict=judge(nights, context, config.score.alert_budget, watched),
+        verdict=write_headline(nights, context, config.score.alert_budget, watched),
         strangest=read_strangest(engine, target, scope, counts, key, config.report.rows, config),
         quality=list_quality(contents, bundle, carried, target.schema),
         latent=read_map(engine, target, scope.rows, counts, hashed, config.report.sample),

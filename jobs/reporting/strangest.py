@@ -17,10 +17,11 @@ from jobs.labels.verdicts import read_verdicts
 from jobs.models.store import find_model
 from jobs.predicates.conditions import compare_with
 from jobs.predicates.predicate import combine
-from jobs.reporting.column_counts import Counts
+from jobs.reporting.column_counts import ColumnCounts
 from jobs.reporting.row_filter import Scope
 from jobs.tables.summaries import name_nights, pick_top, to_batch
-from vae_model.scoring.explainer import MIN_SHARE, TOP, to_words
+from vae_model.features.words import to_words
+from vae_model.scoring.explainer import MIN_SHARE, TOP
 
 _SCORES = ("anomaly_score", "is_anomaly", "top_columns", "model_id")
 
@@ -47,7 +48,13 @@ class StrangeRow:
 
 
 def read_strangest(
-    engine: Engine, target: TableState, scope: Scope, counts: Counts, key: Sequence[str], limit: int, config: Config
+    engine: Engine,
+    target: TableState,
+    scope: Scope,
+    counts: ColumnCounts,
+    key: Sequence[str],
+    limit: int,
+    config: Config,
 ) -> list[StrangeRow]:
     """The rows of the report with the highest scores that nobody expects; ties are broken by the key.
 

@@ -1,7 +1,7 @@
 """What a run without `--where` has left to do: the source's changes since the version that the target's own log names.
 
 The order of preference is exact rows first: nothing; the files that were added; rows of the change feed by key; the
-partitions that were touched; everything. The reason for each step down is said aloud.
+partitions that were touched; everything. The reason for each step down is reported.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Final
 
 from jobs.common.config import Config
 from jobs.common.errors import ConfigError
-from jobs.delta.changes import Changes, Piece, are_readable, read_changes
+from jobs.delta.changes import Changes, VersionFiles, are_readable, read_changes
 from jobs.engines.base import Action, Engine, LogEntry, TableState
-from jobs.predicates.conditions import among
+from jobs.predicates.conditions import is_any_of
 from jobs.predicates.predicate import Predicate, parse_where, resolve_column
 from vae_model.errors import DataError
 
@@ -36,7 +36,7 @@ class Increment:
     action: Action
     why: str
     since: int | None = None
-    pieces: tuple[Piece, ...] = ()
+    pieces: tuple[VersionFiles, ...] = ()
     scope: Predicate | None = None
     last: int | None = None
 
@@ -180,7 +180,7 @@ def _touched(changes: Changes, source: TableState, since: int, reason: str) -> I
     names = source.partition_columns
     rows = [[dict(values).get(name) for name in names] for values in sorted(changes.partitions, key=repr)]
     try:
-        scope = among(names, rows)
+        scope = is_any_of(names, rows)
         scope.to_pyarrow(source.schema)
     except ConfigError:
         return Increment("replace", f"everything: {reason} in partitions that no condition can name", since)

@@ -56,10 +56,10 @@ def make_plan(
         DataError: no source, a feature missing or retyped, a column named like a score column, a foreign target.
     """
     asked = parse_where(where) if where is not None else None
-    standing = parse_where(config.source.where, "source.where") if config.source.where else None
+    source_filter = parse_where(config.source.where, "source.where") if config.source.where else None
     _check_tables(config, where, full)
     source = engine.describe(source_ref(config))
-    for predicate in (standing, asked):
+    for predicate in (source_filter, asked):
         _check_predicate(predicate, source)
     _check_key(config, source)
     bundle.check_schema(source.schema)
@@ -79,7 +79,7 @@ def make_plan(
         source=source,
         target=target,
         target_ref=target_ref(config),
-        read=combine(standing, increment.scope),
+        read=combine(source_filter, increment.scope),
         scope=increment.scope,
         schema=schema,
         carried=carried,

@@ -76,7 +76,7 @@ def _score_once(
     )
     reporter.say("scoring", _announce(plan, bundle), rows=plan.work.rows, route=plan.route, engine=plan.engine)
     with reporter.progress("scoring", plan.work.rows, "rows") as advance:
-        result = engine.score(plan, bundle, options, _describe(config, plan, bundle, options), advance)
+        result = engine.score(plan, bundle, options, describe_run(config, plan, bundle, options), advance)
     took_s = time.monotonic() - started
     reporter.say(
         "done",
@@ -98,7 +98,7 @@ def _announce(plan: ScorePlan, bundle: vm.Bundle) -> str:
     )
 
 
-def _describe(config: Config, plan: ScorePlan, bundle: vm.Bundle, options: vm.ScoringOptions) -> Lineage:
+def describe_run(config: Config, plan: ScorePlan, bundle: vm.Bundle, options: vm.ScoringOptions) -> Lineage:
     """What the commit says about the run; `run_id` is unique, and tells a commit that landed from one that did not."""
     return {
         "app": "sandtimer",

@@ -16,7 +16,7 @@ import pyarrow.types as pt
 
 from jobs.common.config import Config
 from jobs.engines.base import Engine, TableState
-from jobs.predicates.conditions import among, compare_with, is_null
+from jobs.predicates.conditions import compare_with, is_any_of, is_null
 from jobs.predicates.predicate import Predicate, combine, resolve_column
 from jobs.predicates.values import read_value, write_value
 from jobs.tables.distinct import list_values
@@ -115,7 +115,7 @@ def between(
             if (first is None or name.order >= first.order) and (last is None or name.order <= last.order)
             for value in values
         ]
-        return among([column], [(value,) for value in inside]) if inside else _nothing(column)
+        return is_any_of([column], [(value,) for value in inside]) if inside else _nothing(column)
     if not pt.is_timestamp(dtype):
         low = compare_with(column, ">=", first.text) if first else None
         return combine(low, compare_with(column, "<=", last.text) if last else None)

@@ -89,7 +89,7 @@ def _check_folder(config: Config) -> None:
 
 def _say_latent(bundle: vm.Bundle, reporter: Reporter) -> None:
     """How many latent units carry something; one whose posterior is the prior has collapsed."""
-    if bundle.latent_kl is None or not bundle.shape.forks:
+    if bundle.latent_kl is None or not bundle.shape.is_variational:
         return
     kl = bundle.latent_kl.ravel()
     used = int((kl > COLLAPSED_NATS).sum())

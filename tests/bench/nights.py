@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import vae_model as vm
-from jobs.monitoring.alert_context import build_scene, segment_columns
+from jobs.monitoring.alert_context import build_alert_context, segment_columns
 from jobs.monitoring.incidents import Incident, follow_incidents
 from jobs.tables.nights import NightName
 
@@ -106,8 +106,8 @@ class ScoredYear:
         found = pa.concat_tables([clean, *reasons])
         rows = flights.slice(start, stop - start).select([*segment_columns(self.bundle, flights.schema), NIGHT])
         nights = [table[NIGHT].cast(pa.string()).to_pylist() for table in (found, rows)]
-        scene = build_scene(self.bundle, found, rows, (nights[0], nights[1]), BUDGET)
-        incidents = follow_incidents([], scene, [NightName.of(name) for name in known], WINDOW, CLOSE_AFTER, "bench")
+        context = build_alert_context(self.bundle, found, rows, (nights[0], nights[1]), BUDGET)
+        incidents = follow_incidents([], context, [NightName.of(name) for name in known], WINDOW, CLOSE_AFTER, "bench")
         return incidents, int(alerts[broken].sum())
 
     @cache  # noqa: B019  a bench has one year, and it lives as long

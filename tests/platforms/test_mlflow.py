@@ -133,7 +133,7 @@ def test_every_kind_of_column_goes_through_a_registered_model(tmp_path, client):
     from decimal import Decimal
 
     from jobs.common.config import MlflowConfig
-    from jobs.models.tracking import _log_model
+    from jobs.models.tracking import log_model
 
     moments = [datetime(2024, 1, 1 + n % 28, n % 24, tzinfo=UTC) for n in range(60)]
     table = pa.table(
@@ -156,7 +156,7 @@ def test_every_kind_of_column_goes_through_a_registered_model(tmp_path, client):
     bundle.save(tmp_path / "bundle")
     assert len(bundle.features) == 12
     with mlflow.start_run(experiment_id=client.create_experiment("kinds", (tmp_path / "artifacts").as_uri())):
-        info = _log_model(bundle, tmp_path / "bundle")
+        info = log_model(bundle, tmp_path / "bundle")
     assert MlflowConfig().tracking_uri is None
     model = mlflow.pyfunc.load_model(info.model_uri)
     holes = pa.Table.from_batches([table.to_batches()[0].slice(0, 20)])

@@ -52,10 +52,10 @@ class Bundle:
         tensors: weights, `draws` [S, L], `column_baseline` [K], `latent_kl` [M, L], scales of columns
             [M, K] and members [M].
         calibration: statistic -> p-value.
-        notes: what training wants said aloud, such as ignored columns.
+        notes: what training wants reported, such as ignored columns.
         training_curve: one entry an epoch.
         lineage: where the training rows came from.
-        recipe: how it was trained.
+        schedule: how it was trained.
         versions: packages that trained it.
         profile: what training saw in each column; None in bundles older than it.
         views: how rows are judged; None in bundles of format 1.
@@ -70,7 +70,7 @@ class Bundle:
     notes: tuple[str, ...] = ()
     training_curve: tuple[dict[str, float], ...] = ()
     lineage: Mapping[str, Any] = field(default_factory=dict)
-    recipe: Mapping[str, Any] = field(default_factory=dict)
+    schedule: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     profile: Profile | None = None
     views: Views | None = None
@@ -132,7 +132,7 @@ class Bundle:
             "notes": list(self.notes),
             "training_curve": list(self.training_curve),
             "lineage": dict(self.lineage),
-            "recipe": dict(self.recipe),
+            "recipe": dict(self.schedule),
             "versions": dict(self.versions),
             **added,
         }
@@ -245,7 +245,7 @@ def _build(content: Mapping[str, Any], tensor_bytes: bytes) -> Bundle:
         notes=tuple(content["notes"]),
         training_curve=tuple(content["training_curve"]),
         lineage=content["lineage"],
-        recipe=content["recipe"],
+        schedule=content["recipe"],
         versions=content["versions"],
         profile=Profile.from_json(content["profile"]) if "profile" in content else None,
         views=Views.load(content["views"], tensors, encoder) if "views" in content else None,

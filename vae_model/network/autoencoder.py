@@ -1,8 +1,9 @@
 """The sand timer in torch: a cone encoder, the fork into mu and sigma, the merge, a mirrored decoder, a head per kind.
 
 Sources: Kingma & Welling 2013 (the VAE and its reparametrisation, eq. 10); Ioffe & Szegedy 2015 (batch normalisation).
-A straight way past each cone carries linear relations (He et al. 2016, eq. 2, has the projection shortcut).
-Beside it `Peers` says what each column should be given the row's other columns, in the same words as the decoder.
+A skip connection past each cone carries linear relations (He et al. 2016, eq. 2, has the projection shortcut).
+Beside it `ConditionalModel` says what each column should be given the row's other columns, in
+the same words as the decoder.
 Several members train at once: every weight carries a leading member axis and each layer is one batched product.
 Shapes: M members, B rows, D continuous and boolean inputs, P continuous parts, C categories, K columns, L latent units.
 """
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vae_model.features.encoding import Layout
-from vae_model.network.conditional import Peers
+from vae_model.network.conditional import ConditionalModel
 from vae_model.network.layers import MemberLinear
 from vae_model.network.shape import HALF_LOG_2PI, LEAK, LOGVAR_MAX, LOGVAR_MIN, Shape
 
@@ -39,7 +40,7 @@ class Batch:
 
 
 def build_shortcut(members: int, inputs: int, outputs: int, generator: torch.Generator, gain: float) -> nn.Parameter:
-    """Weights [M, in, out] of a straight way past a cone, so that linear relations need not be learned by its units."""
+    """Weights [M, in, out] of a skip connection past a cone: its units need not learn linear relations."""
     return nn.Parameter(torch.randn(members, inputs, outputs, generator=generator) * math.sqrt(gain / max(1, inputs)))
 
 
@@ -97,7 +98,7 @@ class Cone(nn.Module):
 
 
 class Network(nn.Module):
-    """Encoder and decoder of all members, and the second view of large tables."""
+    """Encoder and decoder of all members, and the conditional model of large tables."""
 
     values_of_columns: Tensor
     absences_of_columns: Tensor
@@ -116,10 +117,12 @@ class Network(nn.Module):
             for levels, width in zip(layout.levels, shape.embeddings, strict=True)
         )
         inputs = layout.inputs + layout.columns + sum(shape.embeddings)
-        self.peers = Peers(layout, shape, generator) if shape.peers else None
+        self.conditionals = ConditionalModel(layout, shape, generator) if shape.peers else None
         self.encoder = Cone(members, (inputs, *shape.layers), shape.norm, generator)
         self.mu = MemberLinear(members, shape.layers[-1], latent, generator, gain=1.0)
-        self.logvar = MemberLinear(members, shape.layers[-1], latent, generator, gain=0.01) if shape.forks else None
+        self.logvar = (
+            MemberLinear(members, shape.layers[-1], latent, generator, gain=0.01) if shape.is_variational else None
+        )
         self.decoder = Cone(members, (latent, *reversed(shape.layers)), shape.norm, generator)
         outputs = sum(head_widths(layout))
         self.head = MemberLinear(members, shape.layers[0], outputs, generator, gain=0.3)

@@ -1,7 +1,8 @@
-"""The second view in torch: every column's distribution given the row's other columns, all columns in one pass.
+"""The conditional model in torch: every column's distribution given the row's other columns, all columns in one pass.
 
-A decoder that has seen a wrong value may copy it; a column's peers have not seen it. Each column has a few hidden units
-and a linear way of its own, whose weights from that column are zero, so that one masked product serves all columns.
+A decoder that has seen a wrong value may copy it; the conditional model has not seen it. Each column has a few hidden
+units and a skip connection of its own, whose weights from that column are zero, so that one masked product serves all
+columns.
 Source: Heckerman et al. 2000, 'Dependency networks', section 2 (one conditional distribution a column, fitted apart).
 Shapes: M members, B rows, D inputs, K columns, U units of a column, O outputs in the order of `network.head_widths`.
 """
@@ -24,7 +25,7 @@ RIDGE = 1e-6
 MAX_REGRESSED = 2_048
 
 
-class Peers(nn.Module):
+class ConditionalModel(nn.Module):
     """Inputs [M, B, D] -> outputs [M, B, O] that depend, for each column, on the inputs of the others alone."""
 
     visible: Tensor

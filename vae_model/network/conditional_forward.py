@@ -1,4 +1,4 @@
-"""The second view in numpy, for scoring: how each column is distributed given the row's others, see `peers`."""
+"""The conditional model in numpy, for scoring: how each column is distributed given the row's others."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from vae_model.network.products import multiply
 from vae_model.network.shape import Shape
 
 
-class PeerView:
-    """One member's second view.
+class ConditionalForward:
+    """One member's conditional model.
 
     Args:
         weights: tensors as `training.export_weights` makes them.

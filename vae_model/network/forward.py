@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from vae_model.features.encoding import Encoded, Layout
 from vae_model.features.scales import Doubles, Floats
-from vae_model.network.conditional_forward import PeerView
+from vae_model.network.conditional_forward import ConditionalForward
 from vae_model.network.dense import Inputs, Projection, embed, leak
 from vae_model.network.likelihood import Likelihood, Outputs
 from vae_model.network.products import KEPT, PANEL, gather, multiply, one_blas_thread, spread
@@ -33,7 +33,7 @@ class BlockScores:
     """What one block gives, averaged over draws.
 
     Attributes:
-        ranked: [M, K, B] negative log-likelihoods in nats; where there is a second view [M, 2 * K, B]: its own follow.
+        ranked: [M, K, B] negative log-likelihoods in nats; with a conditional model [M, 2 * K, B]: its own follow.
         member_squares: [M, K, B] squared differences of input and reconstruction.
         mu: [M * L, B] posterior means.
         sigma: [M * L, B] posterior standard deviations.
@@ -50,8 +50,8 @@ class BlockScores:
         return self.ranked[:, : self.member_squares.shape[1]]
 
     @property
-    def peer_terms(self) -> Floats:
-        """The second view's, each column given the others: [M, K, B], or [M, 0, B]."""
+    def conditional_terms(self) -> Floats:
+        """The conditional model's, each column given the others: [M, K, B], or [M, 0, B]."""
         return self.ranked[:, self.member_squares.shape[1] :]
 
     @property
@@ -83,8 +83,8 @@ class Forward:
             Projection(layout, weights["encoder.0.weight"][m], weights["encoder.0.bias"][m]) for m in members
         ]
         self._shortcut = [Projection(layout, weights["shortcut_in"][m]) for m in members if shape.shortcut]
-        self._peers = [PeerView(layout, shape, weights, m) for m in members if shape.peers]
-        widths = [*shape.layers, weights["head.bias"].shape[1], *(view.width for view in self._peers)]
+        self._conditionals = [ConditionalForward(layout, shape, weights, m) for m in members if shape.peers]
+        widths = [*shape.layers, weights["head.bias"].shape[1], *(view.width for view in self._conditionals)]
         self.block_rows = min(MAX_PANELS, max(1, BLOCK_BYTES // (4 * PANEL * max(widths)))) * KEPT
 
     def split(self, encoded: Encoded) -> list[Encoded]:
@@ -95,15 +95,15 @@ class Forward:
     def score(self, block: Encoded) -> BlockScores:
         """Score a block of rows."""
         members, columns, rows, block = self.shape.members, self.layout.columns, block.rows, _spread(block)
-        ranked = np.empty((members, columns * (2 if self._peers else 1), block.rows), np.float32)
+        ranked = np.empty((members, columns * (2 if self._conditionals else 1), block.rows), np.float32)
         squares = np.empty((members, columns, block.rows), np.float32)
         latents = []
         with one_blas_thread:
             for m in range(members):
                 inputs = embed(block, self._embeddings[m])
                 latents.append(self._judge(m, inputs, block, ranked[m, :columns], squares[m]))
-                if self._peers:
-                    self._likelihood.judge(self._ask_peers(m, inputs), block, ranked[m, columns:])
+                if self._conditionals:
+                    self._likelihood.judge(self._predict_conditionals(m, inputs), block, ranked[m, columns:])
         mu, sigma = map(np.concatenate, zip(*latents, strict=True))
         return BlockScores(*(gather(panels, rows) for panels in (ranked, squares, mu, sigma)))
 
@@ -116,13 +116,13 @@ class Forward:
                 self._judge(m, embed(block, self._embeddings[m]), block, terms[m])
         return gather(mean_of_members(terms), rows)
 
-    def peer_terms(self, block: Encoded) -> Floats:
-        """Negative log-likelihood of each column given the row's others, [M, K, B]; [M, 0, B] without a second view."""
+    def conditional_terms(self, block: Encoded) -> Floats:
+        """Negative log-likelihood of each column given the others, [M, K, B]; [M, 0, B] without such a model."""
         rows, block = block.rows, _spread(block)
-        terms = np.empty((self.shape.members, self.layout.columns if self._peers else 0, block.rows), np.float32)
+        terms = np.empty((self.shape.members, self.layout.columns if self._conditionals else 0, block.rows), np.float32)
         with one_blas_thread:
-            for m in range(len(self._peers)):
-                outputs = self._ask_peers(m, embed(block, self._embeddings[m]))
+            for m in range(len(self._conditionals)):
+                outputs = self._predict_conditionals(m, embed(block, self._embeddings[m]))
                 self._likelihood.judge(outputs, block, terms[m])
         return gather(terms, rows)
 
@@ -138,10 +138,10 @@ class Forward:
             outputs = self._decode(member, spread(z))
         return outputs.map(lambda panels: gather(panels, z.shape[1]))
 
-    def ask_peers(self, member: int, block: Encoded) -> Outputs:
-        """The second view: the distribution of each column given the row's other columns."""
+    def predict_conditionals(self, member: int, block: Encoded) -> Outputs:
+        """The conditional model: the distribution of each column given the row's other columns."""
         with one_blas_thread:
-            outputs = self._ask_peers(member, embed(_spread(block), self._embeddings[member]))
+            outputs = self._predict_conditionals(member, embed(_spread(block), self._embeddings[member]))
         return outputs.map(lambda panels: gather(panels, block.rows))
 
     def _judge(
@@ -149,10 +149,10 @@ class Forward:
     ) -> tuple[Floats, Floats]:
         """Write terms and squares [K, B], averaged over draws; returns the posterior's mu and sigma, each [L, B]."""
         mu, logvar = self._encode(member, inputs)
-        sigma = np.exp(0.5 * logvar) if self.shape.forks else np.zeros_like(mu)
+        sigma = np.exp(0.5 * logvar) if self.shape.is_variational else np.zeros_like(mu)
         wanted = [terms] if squares is None else [terms, squares]
         for i, draw in enumerate(self.draws):
-            outputs = self._decode(member, mu + sigma * draw[:, None] if self.shape.forks else mu)
+            outputs = self._decode(member, mu + sigma * draw[:, None] if self.shape.is_variational else mu)
             if i == 0:
                 self._likelihood.judge(outputs, block, *wanted)
                 continue
@@ -171,7 +171,7 @@ class Forward:
         mu = multiply(weights["mu.weight"][member], h, weights["mu.bias"][member])
         if self.shape.shortcut:
             mu += self._shortcut[member](inputs)
-        if not self.shape.forks:
+        if not self.shape.is_variational:
             return mu, np.zeros_like(mu)
         logvar = multiply(weights["logvar.weight"][member], h, weights["logvar.bias"][member])
         return mu, np.clip(logvar, LOGVAR_MIN, LOGVAR_MAX, out=logvar)
@@ -190,8 +190,8 @@ class Forward:
             h = leak(multiply(weight, h, bias))
         return h
 
-    def _ask_peers(self, member: int, inputs: Inputs) -> Outputs:
-        return self._likelihood.split(self._peers[member].ask(inputs))
+    def _predict_conditionals(self, member: int, inputs: Inputs) -> Outputs:
+        return self._likelihood.split(self._conditionals[member].ask(inputs))
 
 
 def _spread(block: Encoded) -> Encoded:

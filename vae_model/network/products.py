@@ -61,18 +61,18 @@ one_blas_thread = _OneBlasThread()
 def spread(values: npt.NDArray[NumberT]) -> npt.NDArray[NumberT]:
     """Columns [I, B] set into panels with their margins, which are zeros: [I, whole panels]."""
     count = -(-values.shape[1] // KEPT)
-    panels = np.zeros((len(values), count * PANEL), values.dtype)
+    tiles = np.zeros((len(values), count * PANEL), values.dtype)
     for start in range(0, values.shape[1], KEPT):
         part = values[:, start : start + KEPT]
         first = start // KEPT * PANEL + MARGIN
-        panels[:, first : first + part.shape[1]] = part
-    return panels
+        tiles[:, first : first + part.shape[1]] = part
+    return tiles
 
 
-def gather(panels: npt.NDArray[NumberT], rows: int) -> npt.NDArray[NumberT]:
+def gather(tiles: npt.NDArray[NumberT], rows: int) -> npt.NDArray[NumberT]:
     """Inverse of `spread`: [..., whole panels] without the margins, [..., B]."""
-    outer, count = panels.shape[:-1], panels.shape[-1] // PANEL
-    kept = panels.reshape(*outer, count, PANEL)[..., MARGIN:-MARGIN]
+    outer, count = tiles.shape[:-1], tiles.shape[-1] // PANEL
+    kept = tiles.reshape(*outer, count, PANEL)[..., MARGIN:-MARGIN]
     return kept.reshape(*outer, count * KEPT)[..., :rows]
 
 

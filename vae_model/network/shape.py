@@ -24,15 +24,15 @@ COLLAPSED_NATS = 0.01
 
 SMALL_ROWS = 20_000
 CALIBRATION_ROWS = 30_000
-# A table wider than this has no second view: its cost grows with the square of the columns.
-MAX_PEER_COLUMNS = 256
+# A table wider than this has no conditional model: its cost grows with the square of the columns.
+MAX_CONDITIONAL_COLUMNS = 256
 SHORT_ROWS, MIN_STEPS_SHORT, MIN_STEPS = 5_000, 400, 1_000
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The network's dimensions: everything that weights depend on. `peers`: hidden units of each column's second view,
-    0 without one."""
+    """The network's dimensions: everything that weights depend on. `peers`: hidden units of each column in the
+    conditional model, 0 without one (bundles have that name)."""
 
     kind: Literal["vae", "autoencoder"]
     layers: tuple[int, ...]
@@ -47,7 +47,7 @@ class Shape:
     peers: int = 0
 
     @property
-    def forks(self) -> bool:
+    def is_variational(self) -> bool:
         return self.kind == "vae"
 
     def to_json(self) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingSchedule:
     """How the network is trained. `steps_per_epoch` counts gradient steps; `holdout` is a number of rows.
 
     An epoch of a rule is a fixed part of the training, not a pass; one that the user counts is a pass over the rows.
@@ -79,7 +79,7 @@ class Recipe:
 def choose_shape(layout: Layout, options: ModelOptions) -> Shape:
     """One network for tables of any length; wider where there are categories."""
     wide, units = ((128, 64), 480) if layout.levels else ((64, 32), 160)
-    peers = options.kind == "vae" and layout.columns <= MAX_PEER_COLUMNS
+    peers = options.kind == "vae" and layout.columns <= MAX_CONDITIONAL_COLUMNS
     return Shape(
         kind=options.kind,
         layers=wide if options.layers == "auto" else options.layers,
@@ -95,7 +95,7 @@ def choose_shape(layout: Layout, options: ModelOptions) -> Shape:
     )
 
 
-def choose_recipe(rows: int, model: ModelOptions, train: TrainOptions) -> Recipe:
+def choose_schedule(rows: int, model: ModelOptions, train: TrainOptions) -> TrainingSchedule:
     """7 passes, but as many steps as a short table needs, and no more than a long one."""
     small = rows < SMALL_ROWS
     batch_rows = (256 if small else 512) if train.batch_rows == "auto" else train.batch_rows
@@ -107,7 +107,7 @@ def choose_recipe(rows: int, model: ModelOptions, train: TrainOptions) -> Recipe
     per_pass = math.ceil((rows - holdout) / batch_rows)
     least = MIN_STEPS if rows > SHORT_ROWS else MIN_STEPS_SHORT
     epochs, steps = 16, max(least, min(4_500, 7 * per_pass))
-    return Recipe(
+    return TrainingSchedule(
         beta=0.2 if model.beta == "auto" else model.beta,
         epochs=epochs if train.epochs == "auto" else train.epochs,
         steps_per_epoch=max(20, steps // epochs if train.epochs == "auto" else per_pass),

@@ -25,7 +25,7 @@ from vae_model.features.encoding import Encoded, TableEncoder, concat_encoded, f
 from vae_model.network.autoencoder import Network
 from vae_model.network.forward import BlockScores, mean_of_members
 from vae_model.network.likelihood import unbound_log_sigma
-from vae_model.network.shape import Recipe, Shape, choose_recipe, choose_shape
+from vae_model.network.shape import Shape, TrainingSchedule, choose_schedule, choose_shape
 from vae_model.options import ColumnOptions, ModelOptions, TrainOptions
 from vae_model.scoring.scorer import build_forward
 from vae_model.training.checkpoint import load_progress, save_progress
@@ -88,34 +88,34 @@ def fit(  # noqa: PLR0913
     plan = plan_columns(sample.schema, sample, columns)
     encoder = fit_encoder(plan.features, sample, columns.max_categories, rows.count)
     shape = choose_shape(encoder.layout, model)
-    recipe = choose_recipe(rows.count, model, train)
-    store, held_out, tested = _split(rows, encoder, recipe)
+    schedule = choose_schedule(rows.count, model, train)
+    store, held_out, tested = _split(rows, encoder, schedule)
     judged = RowStore(encoder.layout)
     judged.append(held_out.take(slice(0, JUDGED_ROWS)))
-    network = Network(encoder.layout, shape, recipe.seed).to(choose_device(train.device))
-    prototypes = choose_prototypes(encoder.layout, _take_prototypes(store), store.rows, recipe.seed)
+    network = Network(encoder.layout, shape, schedule.seed).to(choose_device(train.device))
+    prototypes = choose_prototypes(encoder.layout, _take_prototypes(store), store.rows, schedule.seed)
     views = count_views(encoder, _encode(encoder, sample), prototypes)
-    if network.peers is not None:
+    if network.conditionals is not None:
         first = take_batch(store, torch.arange(min(store.rows, REGRESSED_ROWS))[None], torch.device("cpu"))
-        network.peers.start_from_regression(first.x[0], first.absent[0])
-    trainer = Trainer(network, recipe, store, judged)
+        network.conditionals.start_from_regression(first.x[0], first.absent[0])
+    trainer = Trainer(network, schedule, store, judged)
     with _threads(1 if train.threads == "auto" else train.threads):
         _run(trainer, encoder, on_event, Path(checkpoint) if checkpoint else None, resume)
     store.close()
     bundle = Bundle(
         encoder=encoder,
         shape=shape,
-        tensors={**export_weights(network), "draws": _draw_latents(shape, recipe)},
+        tensors={**export_weights(network), "draws": _draw_latents(shape, schedule)},
         calibration=calibrate(np.zeros(1)),
-        samples=recipe.samples,
+        samples=schedule.samples,
         notes=plan.notes,
         training_curve=tuple(trainer.curve),
         lineage=dict(lineage or {}),
-        recipe=asdict(recipe),
+        schedule=asdict(schedule),
         versions={name: importlib.metadata.version(name) for name in ("numpy", "pyarrow", "torch")},
     )
-    calibrated = _calibrate(bundle if shape.forks else _with_residual_sigma(bundle, held_out), views, held_out)
-    with_test = _replace(calibrated, self_test=run_self_test(calibrated, tested, recipe.seed))
+    calibrated = _calibrate(bundle if shape.is_variational else _with_residual_sigma(bundle, held_out), views, held_out)
+    with_test = _replace(calibrated, self_test=run_self_test(calibrated, tested, schedule.seed))
     return attach_profile(with_test, sample, held_out)
 
 
@@ -133,15 +133,15 @@ def _merge_options(
     )
 
 
-def _split(rows: TrainingRows, encoder: TableEncoder, recipe: Recipe) -> tuple[RowStore, Encoded, pa.Table]:
+def _split(rows: TrainingRows, encoder: TableEncoder, schedule: TrainingSchedule) -> tuple[RowStore, Encoded, pa.Table]:
     """Encode all rows once: some of them are held out, the rest is packed for training. Some of the held-out rows also
     come as they are, for the self-test. Whatever the seed, the same rows are held out: what is one in a thousand then
     does not change with it."""
     chosen = np.zeros(rows.count, np.bool_)
-    chosen[np.random.default_rng(0).permutation(rows.count)[: recipe.holdout]] = True
+    chosen[np.random.default_rng(0).permutation(rows.count)[: schedule.holdout]] = True
     store, held_out, start = RowStore(encoder.layout), [], 0
     tested: list[pa.RecordBatch] = []
-    share = min(1.0, TESTED_ROWS / recipe.holdout)
+    share = min(1.0, TESTED_ROWS / schedule.holdout)
     for batch in rows.batches():
         encoded = encoder.encode(batch, own=True)
         mine = chosen[start : start + encoded.rows]
@@ -174,7 +174,7 @@ def _run(
     if checkpoint is None:
         trainer.run(on_event)
         return
-    content = [encoder.to_json(), encoder.rows, asdict(trainer.network.shape), asdict(trainer.recipe)]
+    content = [encoder.to_json(), encoder.rows, asdict(trainer.network.shape), asdict(trainer.schedule)]
     fingerprint = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     progress = load_progress(checkpoint, fingerprint) if resume else None
     if progress:
@@ -182,9 +182,9 @@ def _run(
     trainer.run(on_event, lambda p: save_progress(checkpoint, p, fingerprint))
 
 
-def _draw_latents(shape: Shape, recipe: Recipe) -> npt.NDArray[np.float32]:
+def _draw_latents(shape: Shape, schedule: TrainingSchedule) -> npt.NDArray[np.float32]:
     """Fixed latent draws [S, L]: the posterior mean itself first, then antithetic pairs (z, -z)."""
-    half = np.random.default_rng(recipe.seed + 1).standard_normal((STORED_DRAWS // 2, shape.latent))
+    half = np.random.default_rng(schedule.seed + 1).standard_normal((STORED_DRAWS // 2, shape.latent))
     pairs = np.stack([half, -half], axis=1).reshape(STORED_DRAWS, shape.latent)
     return np.concatenate([np.zeros((1, shape.latent)), pairs[:-1]]).astype(np.float32)
 
@@ -234,7 +234,7 @@ def _with_residual_sigma(bundle: Bundle, held_out: Encoded) -> Bundle:
 
 def _latent_kl(blocks: Sequence[BlockScores], shape: Shape) -> npt.NDArray[np.float32]:
     """Mean KL(posterior || prior) of each latent unit over held-out rows, [M, L] in nats; near 0: it collapsed."""
-    if not shape.forks:
+    if not shape.is_variational:
         return np.zeros((shape.members, shape.latent), np.float32)
     mu = np.concatenate([block.mu for block in blocks], axis=1).astype(np.float64)
     sigma = np.concatenate([block.sigma for block in blocks], axis=1).astype(np.float64)

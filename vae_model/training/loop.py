@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from vae_model.network.autoencoder import Batch, Network, kl_divergence
-from vae_model.network.conditional import Peers
-from vae_model.network.shape import Recipe
+from vae_model.network.conditional import ConditionalModel
+from vae_model.network.shape import TrainingSchedule
 from vae_model.training.checkpoint import Progress, optimizer_tensors, restore_optimizer
 from vae_model.training.rows import RowStore
 
@@ -64,30 +64,32 @@ def hide_columns(batch: Batch, network: Network, share: float, generator: torch.
 
 
 def row_losses(network: Network, shown: Batch, target: Batch, noise: Tensor, beta: float) -> tuple[Tensor, Tensor]:
-    """Loss and KL of each row, [M, B]: negative beta-ELBO for a VAE, with the second view's terms if it has one; mean
-    squared difference for an autoencoder."""
+    """Loss and KL of each row, [M, B]: negative beta-ELBO for a VAE, with the conditional model's terms if it has
+    one; mean squared difference for an autoencoder."""
     mu, logvar = network.encode(shown)
-    if not network.shape.forks:
+    if not network.shape.is_variational:
         differences = network.column_differences(network.decode(mu), target)
         return differences.mean(dim=2), torch.zeros_like(mu[..., 0])
     outputs = network.decode(mu + noise * torch.exp(0.5 * logvar))
     kl = kl_divergence(mu, logvar).sum(dim=2)
-    if network.peers is None:
+    if network.conditionals is None:
         return network.column_terms(outputs, target).sum(dim=2) + beta * kl, kl
-    both = torch.cat([outputs, network.peers(network.embed(target))])
+    both = torch.cat([outputs, network.conditionals(network.embed(target))])
     terms = network.column_terms(both, target.repeated(2)).sum(dim=2)
     own, given_others = terms.chunk(2)
     return own + given_others + beta * kl, kl
 
 
 class Trainer:
-    """Fits a network to rows by a recipe. Every random draw follows from (seed, epoch), so an epoch can be repeated."""
+    """Fits a network to rows by a schedule. Every random draw follows from (seed, epoch): an epoch can be repeated."""
 
-    def __init__(self, network: Network, recipe: Recipe, rows: RowStore, held_out: RowStore) -> None:
-        self.network, self.recipe, self.rows, self.held_out = network, recipe, rows, held_out
+    def __init__(self, network: Network, schedule: TrainingSchedule, rows: RowStore, held_out: RowStore) -> None:
+        self.network, self.schedule, self.rows, self.held_out = network, schedule, rows, held_out
         self.device = next(network.parameters()).device
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), fused=True)
-        self.steps = recipe.epochs * recipe.steps_per_epoch
+        self.optimizer = torch.optim.Adam(
+            network.parameters(), lr=schedule.learning_rate, betas=(0.9, 0.99), fused=True
+        )
+        self.steps = schedule.epochs * schedule.steps_per_epoch
         self.curve: list[dict[str, float]] = []
         self.best_loss, self.best_epoch = math.inf, -1
         self.best: dict[str, Tensor] = {}
@@ -114,17 +116,17 @@ class Trainer:
         if self._is_done():
             self._finish()
             return
-        for epoch in range(len(self.curve), self.recipe.epochs):
+        for epoch in range(len(self.curve), self.schedule.epochs):
             loss = self._run_epoch(epoch)
             held_out, kl = self.evaluate()
             self.curve.append({"epoch": epoch + 1, "loss": loss, "held_out": held_out, "kl": kl})
-            if held_out < self.best_loss and epoch * self.recipe.steps_per_epoch >= self.recipe.warmup * self.steps:
+            if held_out < self.best_loss and epoch * self.schedule.steps_per_epoch >= self.schedule.warmup * self.steps:
                 self.best_loss, self.best_epoch = held_out, epoch
                 self.best = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
             if on_event:
-                done = (epoch + 1) * self.recipe.steps_per_epoch
+                done = (epoch + 1) * self.schedule.steps_per_epoch
                 elapsed_s = time.monotonic() - started_s
-                on_event(TrainEvent(epoch + 1, self.recipe.epochs, done, self.steps, loss, held_out, kl, elapsed_s))
+                on_event(TrainEvent(epoch + 1, self.schedule.epochs, done, self.steps, loss, held_out, kl, elapsed_s))
             if on_epoch:
                 on_epoch(self.progress())
             if self._is_done():
@@ -132,7 +134,7 @@ class Trainer:
         self._finish()
 
     def _is_done(self) -> bool:
-        patience, epoch = self.recipe.patience, len(self.curve) - 1
+        patience, epoch = self.schedule.patience, len(self.curve) - 1
         return bool(self.best) and patience > 0 and epoch - self.best_epoch >= patience
 
     def _finish(self) -> None:
@@ -141,26 +143,26 @@ class Trainer:
         self.network.eval()
 
     def _run_epoch(self, epoch: int) -> float:
-        recipe, network = self.recipe, self.network
-        generator = torch.Generator(device=self.device).manual_seed(recipe.seed * 1_000_003 + epoch)
+        schedule, network = self.schedule, self.network
+        generator = torch.Generator(device=self.device).manual_seed(schedule.seed * 1_000_003 + epoch)
         order = self._batch_order(epoch)
         network.train()
         total = 0.0
-        for i in range(recipe.steps_per_epoch):
-            step = epoch * recipe.steps_per_epoch + i
+        for i in range(schedule.steps_per_epoch):
+            step = epoch * schedule.steps_per_epoch + i
             for group in self.optimizer.param_groups:
-                group["lr"] = recipe.learning_rate * one_cycle(step, self.steps)
+                group["lr"] = schedule.learning_rate * one_cycle(step, self.steps)
             total += self._take_step(order[:, i], step, generator)
-        return total / recipe.steps_per_epoch
+        return total / schedule.steps_per_epoch
 
     def _take_step(self, index: Tensor, step: int, generator: torch.Generator) -> float:
-        recipe, network = self.recipe, self.network
+        schedule, network = self.schedule, self.network
         target = take_batch(self.rows, index, self.device)
-        shown = hide_columns(target, network, recipe.mask, generator)
+        shown = hide_columns(target, network, schedule.mask, generator)
         noise = torch.randn(*index.shape, network.shape.latent, generator=generator, device=self.device)
-        beta = recipe.beta * min(1.0, (step + 1) / max(1.0, recipe.warmup * self.steps))
+        beta = schedule.beta * min(1.0, (step + 1) / max(1.0, schedule.warmup * self.steps))
         losses, _ = row_losses(network, shown, target, noise, beta)
-        kept = keep_smallest(losses, recipe.trim)
+        kept = keep_smallest(losses, schedule.trim)
         loss = kept.mean(dim=1).sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -170,14 +172,14 @@ class Trainer:
 
     def _batch_order(self, epoch: int) -> Tensor:
         """Row numbers [M, steps, B]: each member walks through its own shuffles of the training rows."""
-        recipe, n = self.recipe, self.rows.rows
-        wanted = recipe.steps_per_epoch * recipe.batch_rows
-        generator = torch.Generator().manual_seed(recipe.seed * 7_919 + epoch + 1)
+        schedule, n = self.schedule, self.rows.rows
+        wanted = schedule.steps_per_epoch * schedule.batch_rows
+        generator = torch.Generator().manual_seed(schedule.seed * 7_919 + epoch + 1)
         members = []
         for _ in range(self.network.shape.members):
             shuffles = [torch.randperm(n, generator=generator) for _ in range(math.ceil(wanted / n))]
             members.append(torch.cat(shuffles)[:wanted])
-        return torch.stack(members).view(-1, recipe.steps_per_epoch, recipe.batch_rows)
+        return torch.stack(members).view(-1, schedule.steps_per_epoch, schedule.batch_rows)
 
     @torch.no_grad()
     def evaluate(self, block_rows: int = 4_096) -> tuple[float, float]:
@@ -189,7 +191,7 @@ class Trainer:
             index = torch.arange(start, min(start + block_rows, self.held_out.rows))
             batch = take_batch(self.held_out, index.expand(members, -1), self.device)
             noise = torch.zeros(members, len(index), self.network.shape.latent, device=self.device)
-            loss, kl = row_losses(self.network, batch, batch, noise, self.recipe.beta)
+            loss, kl = row_losses(self.network, batch, batch, noise, self.schedule.beta)
             losses.append(loss)
             kls.append(kl)
         return float(torch.cat(losses, dim=1).mean()), float(torch.cat(kls, dim=1).mean())
@@ -234,14 +236,14 @@ def export_weights(network: Network) -> dict[str, npt.NDArray[np.float32]]:
         weight = getattr(network, name)
         if weight is not None:
             tensors[name] = weight
-    if network.peers is not None:
-        tensors |= _export_peers(network.peers)
+    if network.conditionals is not None:
+        tensors |= _export_conditionals(network.conditionals)
     for c, table in enumerate(network.embeddings):
         tensors[f"embedding.{c}"] = table
     return {name: _to_numpy(value.transpose(1, 2)) for name, value in tensors.items()}
 
 
-def _export_peers(peers: Peers) -> dict[str, Tensor]:
+def _export_conditionals(peers: ConditionalModel) -> dict[str, Tensor]:
     weight, head = peers.masked()
     logits = {f"peers.logits.{c}": table for c, table in enumerate(peers.logits)}
     return {"peers.first.weight": weight, "peers.first.bias": peers.first.bias, "peers.head": head, **logits}

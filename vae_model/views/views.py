@@ -1,6 +1,6 @@
 """One currency: every view of a row becomes a share of ordinary rows, and the row's statistic combines them.
 
-- network: each column's term in the VAE and in the second view, on the scale of its own tail (`tails`).
+- network: each column's term in the VAE and in the conditional model, on the scale of its own tail (`tails`).
 - whole: the sum of the same: rows of which nothing is wrong but everything odd.
 - counts, ranges: what counting says (`counted`).
 - near: the distance to the nearest training row (`nearness`), where tables are small enough.

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import vae_model as vm
-from vae_model.network.conditional import Peers
-from vae_model.network.shape import Recipe, choose_recipe
+from vae_model.network.conditional import ConditionalModel
+from vae_model.network.shape import TrainingSchedule, choose_schedule
 from vae_model.scoring.explainer import Explainer
 from vae_model.scoring.scorer import build_forward
 from vae_model.training import fit as fitting
@@ -56,19 +56,22 @@ class Sandtimer(Detector):
 
 
 class Untrained(Sandtimer):
-    """Random weights: the second view does not even start from its regression."""
+    """Random weights: the conditional model does not even start from its regression."""
 
     def __init__(self) -> None:
         super().__init__(epochs=1, learning_rate=1e-6, batch_rows=512)
 
     def fit(self, table: pa.Table) -> None:
-        with mock.patch.object(Peers, "start_from_regression"), mock.patch.object(fitting, "choose_recipe", one_step):
+        with (
+            mock.patch.object(ConditionalModel, "start_from_regression"),
+            mock.patch.object(fitting, "choose_schedule", one_step),
+        ):
             super().fit(table)
 
 
-def one_step(*arguments: Any) -> Recipe:
-    """The rule's recipe with a single gradient step."""
-    return replace(choose_recipe(*arguments), steps_per_epoch=1)
+def one_step(*arguments: Any) -> TrainingSchedule:
+    """The rule's schedule with a single gradient step."""
+    return replace(choose_schedule(*arguments), steps_per_epoch=1)
 
 
 class Pyod(Detector):

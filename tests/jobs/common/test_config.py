@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jobs.common.config import load_config
+from jobs.common.config_file import load_config
 from jobs.common.errors import ConfigError
 
 MINIMAL = """

@@ -19,7 +19,7 @@ from jobs.engines.base import Lineage
 from jobs.engines.spark.dataframe import FrameRun
 from jobs.engines.spark.tables import SparkTables
 from jobs.scoring.plan import make_plan
-from jobs.scoring.score import _describe
+from jobs.scoring.score import describe_run
 from tests.jobs.job import Job, fingerprint
 from tests.jobs.scoring.test_increment import OPTIONS, append, carry_out, check, new_rows, nothing, run, update
 from tests.jobs.scoring.test_modes import FEED, in_mode
@@ -82,7 +82,7 @@ def test_a_function_that_loses_rows_fails_the_write(action: str, frame_job: Job)
     assert plan.action == ("replace" if action == "full" else action)
     before = fingerprint(frame_job.target)
     with pytest.raises(Exception, match="(?i)result (vector|length)|length"):
-        _Losing(SparkTables(_session()), plan).score(bundle, OPTIONS, _describe(config, plan, bundle, OPTIONS))
+        _Losing(SparkTables(_session()), plan).score(bundle, OPTIONS, describe_run(config, plan, bundle, OPTIONS))
     assert fingerprint(frame_job.target) == before
 
 
@@ -122,7 +122,7 @@ def test_a_writer_that_comes_while_a_run_in_place_writes(again: bool, frame_job:
             append(frame_job, late)
             super()._write(scored, lineage)
 
-    Late(SparkTables(_session()), plan).score(bundle, OPTIONS, _describe(config, plan, bundle, OPTIONS))
+    Late(SparkTables(_session()), plan).score(bundle, OPTIONS, describe_run(config, plan, bundle, OPTIONS))
     assert frame_job.read().num_rows == 600 + 30 + 30 * again
     assert frame_job.run("score").code == 0
     check(frame_job)

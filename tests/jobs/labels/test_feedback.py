@@ -15,8 +15,9 @@ import pytest
 from deltalake import DeltaTable, QueryBuilder
 
 from jobs.common.config import Config
+from jobs.common.statistics import wilson_interval
 from jobs.engines.local import LocalEngine
-from jobs.labels.precision import suggest_budget, wilson_interval
+from jobs.labels.precision import suggest_budget
 from jobs.labels.verdicts import Verdicts, read_verdicts
 from jobs.tables.refs import source_ref
 from tests.jobs.job import Job, Outcome, invoke

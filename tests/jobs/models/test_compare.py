@@ -11,7 +11,7 @@ import pytest
 
 import vae_model as vm
 from jobs.common.config import Compare
-from jobs.models.comparison import calibration_factor, correlate_ranks, judge, measure, measure_detection_loss
+from jobs.models.comparison import apply_rules, calibration_factor, correlate_ranks, measure, measure_detection_loss
 from jobs.models.store import find_model, roll_back, save_model
 from tests.jobs.job import Job, all_files, invoke
 from vae_model.bundle.self_test import Detection, SelfTest
@@ -147,11 +147,11 @@ def test_the_measures_on_rows_that_are_known() -> None:
     same = measure(scored(p_value, 0.001), scored(p_value, 0.001), known, 100, 0.001)
     assert (same.overlap, same.flipped, same.missed, same.alerts) == (1.0, (), 0, (20, 20))
     assert calibration_factor(same) == pytest.approx(1.0, rel=0.01)
-    assert all(rule.ok for rule in judge(same, Compare()))
+    assert all(rule.ok for rule in apply_rules(same, Compare()))
     other = measure(scored(p_value, 0.001), scored(loud, 0.001), known, 100, 0.001)
     assert other.overlap == 1.0 and other.correlation == pytest.approx(1.0)
     assert calibration_factor(other) == pytest.approx(0.0158 / 0.001, rel=0.01)
-    assert [rule.ok for rule in judge(other, Compare())] == [True, True, False, False, True, True]
+    assert [rule.ok for rule in apply_rules(other, Compare())] == [True, True, False, False, True, True]
     back = measure(scored(p_value, 0.001), scored(p_value[::-1].copy(), 0.001), known, 100, 0.001)
     assert (back.overlap, back.missed, len(back.flipped)) == (0.0, 5, 40)
     assert back.correlation == pytest.approx(-1.0)
@@ -165,5 +165,5 @@ def test_a_challenger_that_finds_fewer_planted_faults_is_refused() -> None:
     assert measure_detection_loss(champion, None) == measure_detection_loss(None, deaf) == 0.0
     rows = pa.table({"anomaly_score": [1.0, 2.0], "anomaly_p_value": [0.1, 0.01], "is_anomaly": [False, False]})
     same = measure(rows, rows, np.zeros(2, np.bool_), 1, 0.001)
-    refused = [rule.name for rule in judge(same, Compare(), 0.3) if not rule.ok]
+    refused = [rule.name for rule in apply_rules(same, Compare(), 0.3) if not rule.ok]
     assert refused == ["planted faults found, less than the champion"]

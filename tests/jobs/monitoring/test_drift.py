@@ -9,18 +9,14 @@ import scipy.stats
 
 import vae_model as vm
 from jobs.common.config import Monitor
-from jobs.monitoring.drift import (
+from jobs.common.statistics import (
     chi_square_test,
-    compare_alerts,
-    compare_features,
-    compare_latents,
-    compare_scores,
-    count_features,
     kolmogorov_smirnov_test,
     log_poisson_tail,
     poisson_tail,
     proportion_test,
 )
+from jobs.monitoring.drift import compare_alerts, compare_features, compare_latents, compare_scores, count_features
 from vae_model.bundle.profile import population_stability
 
 LIMITS = Monitor()

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 import vae_model as vm
-from jobs.monitoring.alert_context import Scene, build_scene, segment_columns
+from jobs.monitoring.alert_context import AlertContext, build_alert_context, segment_columns
 from jobs.monitoring.fault_patterns import Evidence, describe_effect, find_swap, group_by_effect
 from jobs.monitoring.incidents import Incident, find_incidents, follow_incidents
 from jobs.tables.nights import NightName
@@ -105,7 +105,9 @@ def names(nights: Iterable[str]) -> list[NightName]:
     return [NightName.of(night) for night in nights]
 
 
-def make_scene(bundle: vm.Bundle, hits: dict[tuple[str, str], int], stray: int = 0, factor: float = 100.0) -> Scene:
+def make_scene(
+    bundle: vm.Bundle, hits: dict[tuple[str, str], int], stray: int = 0, factor: float = 100.0
+) -> AlertContext:
     """Nights of orders; `hits` (night, shop) -> alerts that blame `total`, and single alerts of other columns."""
     rng = np.random.default_rng(2)
     nights = [night for night in NIGHTS for _ in range(A_NIGHT)]
@@ -128,11 +130,11 @@ def make_scene(bundle: vm.Bundle, hits: dict[tuple[str, str], int], stray: int =
     schema = pa.schema(
         [("shop", pa.string()), ("currency", pa.string()), ("top_columns", vm.SCORE_SCHEMA.field("top_columns").type)]
     )
-    return build_scene(bundle, pa.Table.from_pylist(alerts, schema), rows, (when, nights), 0.001)
+    return build_alert_context(bundle, pa.Table.from_pylist(alerts, schema), rows, (when, nights), 0.001)
 
 
-def follow(scene: Scene, nights: list[str], known: list[Incident] | None = None) -> list[Incident]:
-    return follow_incidents(known or [], scene, names(nights), WINDOW, CLOSE_AFTER, "table")
+def follow(context: AlertContext, nights: list[str], known: list[Incident] | None = None) -> list[Incident]:
+    return follow_incidents(known or [], context, names(nights), WINDOW, CLOSE_AFTER, "table")
 
 
 def test_a_break_of_one_shop_is_one_line(bundle):
@@ -161,23 +163,23 @@ def test_breaks_of_two_shops_are_two(bundle):
 
 
 def test_nights_one_by_one_and_all_at_once_give_the_same(bundle):
-    scene = make_scene(bundle, {(night, "rome"): 3 for night in NIGHTS[5:8]}, stray=5)
-    at_once = follow(scene, NIGHTS)
+    context = make_scene(bundle, {(night, "rome"): 3 for night in NIGHTS[5:8]}, stray=5)
+    at_once = follow(context, NIGHTS)
     one_by_one: list[Incident] = []
     for night in NIGHTS:
-        one_by_one = follow(scene, [night], one_by_one)
+        one_by_one = follow(context, [night], one_by_one)
     assert one_by_one == at_once
     (incident,) = at_once
     assert [incident.first_seen, incident.last_seen, incident.closed] == names([NIGHTS[5], NIGHTS[7], NIGHTS[9]])
     assert (incident.status, incident.rows) == ("closed", 9)
-    assert follow(scene, NIGHTS, at_once) == at_once
+    assert follow(context, NIGHTS, at_once) == at_once
 
 
 def test_it_keeps_its_id_while_it_grows(bundle):
-    scene = make_scene(bundle, {(NIGHTS[5], "rome"): 4, (NIGHTS[6], "rome"): 30, (NIGHTS[7], "rome"): 40})
+    context = make_scene(bundle, {(NIGHTS[5], "rome"): 4, (NIGHTS[6], "rome"): 30, (NIGHTS[7], "rome"): 40})
     ids, rows, known = set(), [], list[Incident]()
     for night in NIGHTS[5:9]:
-        known = follow(scene, [night], known)
+        known = follow(context, [night], known)
         ids |= {incident.id for incident in known}
         rows.append(known[0].rows)
     assert len(ids) == 1 and rows == [4, 34, 74, 74]
@@ -185,16 +187,16 @@ def test_it_keeps_its_id_while_it_grows(bundle):
 
 
 def test_a_break_that_comes_back_is_another_incident(bundle):
-    scene = make_scene(bundle, {(NIGHTS[1], "rome"): 8, (NIGHTS[9], "rome"): 8})
-    first, second = follow(scene, NIGHTS)
+    context = make_scene(bundle, {(NIGHTS[1], "rome"): 8, (NIGHTS[9], "rome"): 8})
+    first, second = follow(context, NIGHTS)
     assert [first.closed, second.first_seen] == names([NIGHTS[3], NIGHTS[9]])
     assert first.id != second.id
 
 
 def test_many_alert_rows_that_stand_for_more(bundle):
-    scene = make_scene(bundle, {(NIGHTS[4], "rome"): 50})
-    (found,) = find_incidents(replace(scene, alert_weight=1_000.0, row_weight=2_000.0))
-    assert (found.rows, found.segment_rows) == (50_000, 2_000 * find_incidents(scene)[0].segment_rows)
+    context = make_scene(bundle, {(NIGHTS[4], "rome"): 50})
+    (found,) = find_incidents(replace(context, alert_weight=1_000.0, row_weight=2_000.0))
+    assert (found.rows, found.segment_rows) == (50_000, 2_000 * find_incidents(context)[0].segment_rows)
 
 
 def test_segments_are_named_by_categories_and_carried_text(bundle):

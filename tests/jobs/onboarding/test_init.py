@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from jobs.common.config import load_config
+from jobs.common.config_file import load_config
 from tests.jobs.job import invoke
 
 

@@ -11,7 +11,7 @@ import pytest
 from deltalake import write_deltalake
 
 from jobs.common.errors import ConfigError, DataError
-from jobs.predicates.conditions import among, equals
+from jobs.predicates.conditions import equals, is_any_of
 from jobs.predicates.predicate import Predicate, combine, parse_where, resolve_column
 from jobs.predicates.values import read_value, write_value
 from tests.jobs.predicates.cases import CASES, TABLE
@@ -205,9 +205,9 @@ def test_thousands_of_rows_are_no_deep_tree(spark: SparkSession) -> None:
     table = pa.table({"id": [0, 1, 2], "a": [1, 1, None], "b": ["x", "y", None], "c": [5, 6, 7]})
     distinct = [(number, f"b{number}", number) for number in range(12_000)]
     cases = {
-        "single": (among(["a"], [(number,) for number in range(20_000)]), [0, 1]),
-        "pairs": (among(["a", "b"], [(n % 7, f"b{n}") for n in range(12_000)] + [(1, "x"), (None, None)]), [0, 2]),
-        "all distinct": (among(["a", "b", "c"], [*distinct, (1, "y", 6), (None, None, 7)]), [1, 2]),
+        "single": (is_any_of(["a"], [(number,) for number in range(20_000)]), [0, 1]),
+        "pairs": (is_any_of(["a", "b"], [(n % 7, f"b{n}") for n in range(12_000)] + [(1, "x"), (None, None)]), [0, 2]),
+        "all distinct": (is_any_of(["a", "b", "c"], [*distinct, (1, "y", 6), (None, None, 7)]), [1, 2]),
     }
     frame = spark.createDataFrame(
         [tuple(row.values()) for row in table.to_pylist()], "id long, a long, b string, c long"

@@ -17,7 +17,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from jobs.reporting.column_counts import BIN
-from jobs.reporting.headline import find_limit, judge
+from jobs.reporting.headline import find_limit, write_headline
 from jobs.reporting.latent import project
 from jobs.reporting.monitoring import Watched
 from jobs.reporting.nights import Night
@@ -288,13 +288,13 @@ def make_nights(*alerts: int) -> list[Night]:
 
 def test_the_headline_says_since_when_and_which_column() -> None:
     nights = make_nights(1, 0, 30, 50)
-    alarm = judge(nights, nights, 0.001, Watched())
+    alarm = write_headline(nights, nights, 0.001, Watched())
     assert alarm.level == "alarm"
     assert alarm.headline == "40 times the expected alerts since 2024-01-03, mostly in price"
     # A report on the last night alone sees the nights before it.
-    assert judge(nights[3:], nights, 0.001, Watched()).headline == alarm.headline
-    assert judge(make_nights(0, 40, 1), make_nights(0, 40, 1), 0.001, Watched()).level == "past"
-    quiet = judge(make_nights(1, 0, 2), make_nights(1, 0, 2), 0.001, Watched())
+    assert write_headline(nights[3:], nights, 0.001, Watched()).headline == alarm.headline
+    assert write_headline(make_nights(0, 40, 1), make_nights(0, 40, 1), 0.001, Watched()).level == "past"
+    quiet = write_headline(make_nights(1, 0, 2), make_nights(1, 0, 2), 0.001, Watched())
     assert (quiet.level, quiet.over) == ("quiet", ())
 
 

@@ -18,7 +18,7 @@ from jobs.common.errors import ConflictError
 from jobs.engines import build_engine
 from jobs.engines.base import ScorePlan
 from jobs.scoring.plan import make_plan
-from jobs.scoring.score import _describe
+from jobs.scoring.score import describe_run
 from tests.jobs.job import Job, Outcome, fingerprint
 from vae_model import SCORE_COLUMNS, ScoringOptions
 
@@ -93,7 +93,7 @@ def refused(job: Job, code: int, *mentions: str) -> None:
 def carry_out(job: Job, plan: ScorePlan) -> None:
     """What `score` does with a plan that it made a while ago."""
     config, bundle = job.config(), vm.load(job.bundle)
-    lineage = _describe(config, plan, bundle, OPTIONS)
+    lineage = describe_run(config, plan, bundle, OPTIONS)
     build_engine(config).score(plan, bundle, OPTIONS, lineage, lambda *_, **__: None)
 
 

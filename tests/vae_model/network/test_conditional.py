@@ -1,4 +1,4 @@
-"""The second view: what each column should be, given the row's other columns and never the column itself."""
+"""The conditional model: what each column should be, given the row's other columns and never the column itself."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 import vae_model as vm
 from vae_model.features.columns import plan_columns
 from vae_model.features.encoding import fit_encoder
-from vae_model.network.conditional import Peers
-from vae_model.network.shape import MAX_PEER_COLUMNS, choose_shape
-from vae_model.scoring.explainer import hide_columns
+from vae_model.network.conditional import ConditionalModel
+from vae_model.network.shape import MAX_CONDITIONAL_COLUMNS, choose_shape
+from vae_model.scoring.repair import hide_columns
 from vae_model.scoring.scorer import build_forward
 
 ROWS = 20_000
@@ -46,15 +46,17 @@ def test_tables_of_any_length_have_it_but_no_autoencoder_and_no_very_wide_table(
     assert large.shape.peers > 0
     assert choose_shape(layout, vm.ModelOptions()).peers == large.shape.peers
     assert choose_shape(layout, vm.ModelOptions(kind="autoencoder")).peers == 0
-    assert choose_shape(replace(layout, columns=MAX_PEER_COLUMNS + 1), vm.ModelOptions()).peers == 0
+    assert choose_shape(replace(layout, columns=MAX_CONDITIONAL_COLUMNS + 1), vm.ModelOptions()).peers == 0
 
 
 def test_a_column_does_not_see_itself(large: vm.Bundle) -> None:
     forward = build_forward(large)
     encoded = large.encoder.encode(make_related(200, 1).combine_chunks().to_batches()[0])
-    seen = forward.ask_peers(0, encoded)
+    seen = forward.predict_conditionals(0, encoded)
     for k in range(len(large.features)):
-        hidden = forward.ask_peers(0, hide_columns(large, encoded, np.arange(encoded.rows), np.full(encoded.rows, k)))
+        hidden = forward.predict_conditionals(
+            0, hide_columns(large, encoded, np.arange(encoded.rows), np.full(encoded.rows, k))
+        )
         for c, owner in enumerate(large.encoder.layout.categories):
             assert (owner == k) == np.allclose(seen.logits[c], hidden.logits[c], atol=1e-5), (k, owner)
         for part, owner in enumerate(large.encoder.layout.continuous):
@@ -82,7 +84,7 @@ def test_it_starts_from_the_regression_in_closed_form() -> None:
     plan = plan_columns(table.schema, table, vm.ColumnOptions())
     encoder = fit_encoder(plan.features, table, 64, table.num_rows)
     encoded = encoder.encode(table.combine_chunks().to_batches()[0])
-    peers = Peers(encoder.layout, choose_shape(encoder.layout, vm.ModelOptions()), torch.Generator())
+    peers = ConditionalModel(encoder.layout, choose_shape(encoder.layout, vm.ModelOptions()), torch.Generator())
     x, absent = torch.from_numpy(encoded.x.T.copy()), torch.from_numpy(encoded.absent.T.copy())
     with torch.no_grad():
         peers.head.zero_()

@@ -48,18 +48,20 @@ def test_numpy_equals_torch(table, kind, norm, peers):
     batch = take_batch(store, torch.arange(store.rows).expand(3, -1), torch.device("cpu"))
     with torch.no_grad():
         mu, logvar = network.encode(batch)
-        sigma = torch.exp(0.5 * logvar) if shape.forks else torch.zeros_like(mu)
+        sigma = torch.exp(0.5 * logvar) if shape.is_variational else torch.zeros_like(mu)
         outputs = [network.decode(mu + sigma * torch.from_numpy(d)) for d in draws]
         terms = torch.stack([network.column_terms(o, batch) for o in outputs]).mean(dim=0)
         squares = torch.stack([network.column_differences(o, batch) for o in outputs]).mean(dim=(0, 1))
-        if network.peers is not None:
-            peer_terms = network.column_terms(network.peers(network.embed(batch)), batch)
+        if network.conditionals is not None:
+            conditional_terms = network.column_terms(network.conditionals(network.embed(batch)), batch)
     n = encoded.rows
     close = {"rtol": 1e-5, "atol": 1e-4}
     np.testing.assert_allclose(scores.terms[:, :n].T, terms.mean(dim=0).numpy(), **close)
     np.testing.assert_allclose(scores.squares[:, :n].T, squares.numpy(), **close)
     if peers:
-        np.testing.assert_allclose(scores.peer_terms[..., :n].transpose(0, 2, 1), peer_terms.numpy(), **close)
+        np.testing.assert_allclose(
+            scores.conditional_terms[..., :n].transpose(0, 2, 1), conditional_terms.numpy(), **close
+        )
     np.testing.assert_allclose(scores.mu[:, :n].reshape(3, 5, n).transpose(0, 2, 1), mu.numpy(), **close)
     np.testing.assert_allclose(scores.sigma[:, :n].reshape(3, 5, n).transpose(0, 2, 1), sigma.numpy(), **close)
 

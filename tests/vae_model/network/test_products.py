@@ -11,10 +11,10 @@ from vae_model.network.products import KEPT, MARGIN, PANEL, gather, multiply, on
 @pytest.mark.parametrize("rows", [0, 1, KEPT - 1, KEPT, KEPT + 1, 4 * KEPT])
 def test_gather_undoes_spread(rows: int) -> None:
     values = np.random.default_rng(rows).normal(size=(3, rows)).astype(np.float32)
-    panels = spread(values)
-    assert panels.shape == (3, -(-rows // KEPT) * PANEL)
-    np.testing.assert_array_equal(gather(panels, rows), values)
-    margins = panels.reshape(3, -1, PANEL)[..., [*range(MARGIN), *range(PANEL - MARGIN, PANEL)]]
+    tiles = spread(values)
+    assert tiles.shape == (3, -(-rows // KEPT) * PANEL)
+    np.testing.assert_array_equal(gather(tiles, rows), values)
+    margins = tiles.reshape(3, -1, PANEL)[..., [*range(MARGIN), *range(PANEL - MARGIN, PANEL)]]
     assert not margins.any()
 
 

@@ -1,0 +1,205 @@
+"""The search for incidents among alert rows.
+
+It asks of each column that alerts blame: do they have an effect in common (`fault_patterns`), and which segment are
+they from (`segments`)? A group counts where that many alerts of ordinary rows are no accident (Poisson, with
+Bonferroni's correction for all that was tried). The best group takes its alerts, and the rest is searched again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from jobs.common.statistics import log_poisson_tail
+from jobs.monitoring.alert_context import AlertContext
+from jobs.monitoring.fault_patterns import MAJORITY, UNUSUAL, Evidence, describe_effect, find_swap, group_by_effect
+from jobs.monitoring.segments import Bools, Rows, Segment, count_rows, find_segment, matches
+from jobs.tables.nights import NightName
+
+# Alert rows that make an incident, at least: two may agree by accident.
+LEAST: Final = 3
+
+
+# Of ordinary nights, the share that may have a false one.
+ACCIDENT: Final = 1e-3
+
+
+# How often an ordinary alert happens to show a given effect; a guess on the safe side.
+MAX_INCIDENTS: Final = 50
+EFFECT_CHANCE: Final = 0.2
+
+
+# Of a busy incident: nights with less than this part of the busiest one's alerts are strays.
+_STRAY: Final = 0.1
+
+
+@dataclass(frozen=True)
+class Group:
+    """Alert rows that belong together, before they are an incident: numbers into the context."""
+
+    column: str
+    segment: Segment
+    effect: str
+    alerts: Rows
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What may become a group.
+
+    Attributes:
+        surprise: log of the probability that ordinary alerts make it, times the number of tries.
+        evidence: the rows that were weighed; `alerts` are those of them in the segment.
+    """
+
+    surprise: float
+    evidence: Evidence
+    segment: Segment
+    alerts: Rows
+
+
+def find_groups(context: AlertContext, mask: Bools, sampled: Bools) -> list[Group]:
+    """Groups of alert rows that are no accident, the least accidental first; each row is in one at the most.
+
+    Args:
+        context: alert rows and rows to compare with.
+        mask: [n] the alert rows to look at.
+        sampled: [m] the rows of the same nights.
+    """
+    left, found = mask.copy(), list[Group]()
+    while len(found) < MAX_INCIDENTS:
+        best = _find_best(context, left, sampled)
+        if best is None:
+            break
+        left &= ~_explained(context, best)
+        if not any(_is_part(best, group, context) for group in found):
+            found.append(best)
+    return found
+
+
+def _find_best(context: AlertContext, left: Bools, sampled: Bools) -> Group | None:
+    """The group of alert rows that is least likely an accident; None where all may be."""
+    candidates = [
+        _choose(context, evidence.take(left[evidence.rows]), sampled)
+        for evidence in context.blames.values()
+        if left[evidence.rows].sum() >= LEAST
+    ]
+    best = min(candidates, key=lambda candidate: candidate.surprise, default=None)
+    if (best is None or best.surprise >= math.log(ACCIDENT)) and left.sum() >= LEAST and context.reasons:
+        # No single column stands out: what spoils many columns at once still shows as too many alerts of a segment.
+        best = _weigh(context, _most_mentioned(context, left), np.flatnonzero(left), sampled, 1.0)
+    if best is None or best.surprise >= math.log(ACCIDENT):
+        return None
+    alerts = _without_strays(context, best.alerts)
+    evidence = best.evidence.take(np.isin(best.evidence.rows, alerts))
+    return Group(evidence.column, best.segment, _describe(context, evidence), alerts)
+
+
+def _choose(context: AlertContext, blamed: Evidence, sampled: Bools) -> Candidate:
+    """The best of the groups among the rows that blame a column: all of them, or those with one effect."""
+    chance = context.chance[blamed.column]
+    # Without a common effect and from no segment, alerts have to be more than usual in all.
+    widest = _weigh(context, blamed, blamed.rows, sampled, chance, chance_anywhere=1.0)
+    groups = [
+        _weigh(context, group, group.rows, sampled, chance * EFFECT_CHANCE) for group in group_by_effect(blamed, LEAST)
+    ]
+    # Where one effect says it for most of the rows, the others of its column and segment are strays.
+    clear = [group for group in groups if len(group.alerts) >= MAJORITY * len(widest.alerts)]
+    return min(clear or [widest, *groups], key=lambda candidate: candidate.surprise)
+
+
+def _weigh(
+    context: AlertContext,
+    evidence: Evidence,
+    rows: Rows,
+    sampled: Bools,
+    chance: float,
+    chance_anywhere: float | None = None,
+) -> Candidate:
+    """A group's best segment, and how little it looks like an accident: in all nights, or in those that it is in."""
+    ratio = context.row_weight / context.alert_weight
+    found = find_segment(list(context.categories.values()), evidence.column, rows, sampled, LEAST, ratio)
+    if not found.segment and chance_anywhere is not None:
+        chance = chance_anywhere
+    hits = round(len(found.alerts) * context.alert_weight)
+    tried = math.log(found.trials * max(len(context.chance), 1))
+    nights = context.alert_nights[found.alerts]
+    within = sampled & (context.row_nights >= nights.min()) & (context.row_nights <= nights.max())
+    surprise = math.inf
+    for mask, choices in ((sampled, 1), (within, len(context.nights))):
+        segment_rows = max(count_rows(context.categories, found.segment, mask), 1) * context.row_weight
+        mean = context.budget * segment_rows * chance
+        surprise = min(surprise, log_poisson_tail(hits, mean) + tried + math.log(choices))
+    return Candidate(surprise, evidence, found.segment, found.alerts)
+
+
+def _most_mentioned(context: AlertContext, left: Bools) -> Evidence:
+    """The column that most alert rows have among their reasons: a break may spoil several."""
+    return max(
+        (evidence.take(left[evidence.rows]) for evidence in context.reasons.values()),
+        key=lambda evidence: (len(evidence.rows), evidence.column),
+    )
+
+
+def _explained(context: AlertContext, group: Group) -> Bools:
+    """[n] the alert rows that need no other explanation: the group's, those of its segment and nights that have its
+    column among their reasons, and those with the same wrong value."""
+    nights = context.alert_nights[group.alerts]
+    inside = matches(context.categories, group.segment, group.column, context.alerts) & mentions(context, group.column)
+    values = context.values.get(group.column)
+    wrong = set(values[group.alerts].tolist()) if values is not None else set()
+    if len(wrong) == 1:
+        value, levels = wrong.pop(), context.reasons[group.column].levels
+        is_foreign = value == "NULL" or (levels is not None and value not in levels)
+        inside |= (values == value) & (mentions(context, group.column) | is_foreign)
+    inside &= (context.alert_nights >= nights.min()) & (context.alert_nights <= nights.max())
+    inside[group.alerts] = True
+    return inside
+
+
+def mentions(context: AlertContext, column: str) -> Bools:
+    """[n] alert rows that have a column among their reasons."""
+    rows = np.zeros(context.alerts, np.bool_)
+    if column in context.reasons:
+        rows[context.reasons[column].rows] = True
+    return rows
+
+
+def _describe(context: AlertContext, evidence: Evidence) -> str:
+    effect = describe_effect(evidence)
+    # A constant ratio or offset says more: two columns that are alike may look swapped as well.
+    if evidence.levels is None and effect != UNUSUAL and not effect.startswith("about"):
+        return effect
+    others = [other for other in context.reasons.values() if other.column in context.values]
+    swapped = find_swap(evidence, others, context.values) if evidence.column in context.values else None
+    return f"swapped with {swapped}" if swapped else effect
+
+
+def _without_strays(context: AlertContext, alerts: Rows) -> Rows:
+    """Without the nights that have so few of many alerts that those are others'."""
+    counts = np.bincount(context.alert_nights[alerts], minlength=len(context.nights))
+    kept: Rows = alerts[counts[context.alert_nights[alerts]] >= _STRAY * counts.max()]
+    return kept
+
+
+def _is_part(group: Group, other: Group, context: AlertContext) -> bool:
+    """Whether a group is the same break in another column: of the same segment, in the same nights."""
+    mine, theirs = context.alert_nights[group.alerts], context.alert_nights[other.alerts]
+    within = bool(mine.min() >= theirs.min() and mine.max() <= theirs.max())
+    return within and group.segment == other.segment != ()
+
+
+def hits_by_night(context: AlertContext, alerts: Rows) -> Mapping[NightName, int]:
+    """Alert rows of each night that has some."""
+    counts = np.bincount(context.alert_nights[alerts], minlength=len(context.nights))
+    return {context.nights[i]: round(int(counts[i]) * context.alert_weight) for i in np.flatnonzero(counts)}
+
+
+def count_segment_rows(context: AlertContext, segment: Segment, first: NightName, last: NightName) -> int:
+    """Rows of a segment in the nights from first to last."""
+    wanted = np.array([first <= night <= last for night in context.nights], np.bool_)
+    return round(count_rows(context.categories, segment, wanted[context.row_nights]) * context.row_weight)
