@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from jobs.common.engine_names import EngineName
+
 if TYPE_CHECKING:
-    from jobs.common.config import Config, EngineName
+    from jobs.common.config import Config
     from jobs.common.console import Reporter
     from jobs.engines.base import Engine
 
@@ -40,7 +42,7 @@ OVERRIDES = _option(
 ENGINE = _option(
     "engine",
     Annotated[
-        Literal["local", "spark"] | None,
+        EngineName | None,
         typer.Option("--engine", help="Instead of score.engine; spark when under spark-submit."),
     ],
 )

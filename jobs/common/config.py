@@ -10,9 +10,8 @@ from typing import Annotated, Literal, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from jobs.common.engine_names import EngineName
 from vae_model.options import ColumnOptions, KindName, ModelOptions, TrainOptions
-
-EngineName: TypeAlias = Literal["local", "spark"]
 
 PlaceT = TypeVar("PlaceT", str, Path)
 

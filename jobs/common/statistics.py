@@ -78,4 +78,5 @@ def wilson_interval(hits: int, trials: int) -> tuple[float, float, float]:
 
 
 def share_of(part: int, whole: int) -> float:
+    """A share; 0 of nothing."""
     return part / whole if whole else 0.0

@@ -6,7 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jobs.common.config import Config, EngineName
+    from jobs.common.config import Config
+    from jobs.common.engine_names import EngineName
     from jobs.engines.base import Engine
 
 

@@ -15,10 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from vae_model.features.arrays import to_text
 from vae_model.features.columns import plan_columns, type_family
-from vae_model.features.forms import find_forms, to_bytes
-from vae_model.features.words import to_words
+from vae_model.features.kinds import KINDS
+from vae_model.features.words import describe_values
 from vae_model.options import ColumnOptions
 
 MAX_KEY_COLUMNS = 4
@@ -29,8 +28,6 @@ _ROWS_PER_CODE = 20
 _MAX_CODES = 64
 _IDENTIFIER = re.compile(r"(^|_)(id|key|uuid|guid|pk|no|nr|num|number|code|sku)$|[a-z](Id|ID|Key|Code|No|Number)$")
 _TYPE_ORDER = {"string": 0, "timestamp": 1, "date": 2, "integer": 3}
-_SHOWN_VALUES = 3
-_SHOWN_FORMS = 2
 
 
 @dataclass(frozen=True)
@@ -105,46 +102,9 @@ def _guess_column(
     if family == "integer" and kinds[name] == "number" and _IDENTIFIER.search(name):
         if not is_code:
             return InferredColumn(name, None, f"a number that names something ({distinct:,} different values)")
-        return InferredColumn(name, "category", f"a code: {_describe_values(values)}")
+        return InferredColumn(name, "category", f"a code: {describe_values(values)}")
     part = "part of the key, but its values repeat; " if name in key else ""
-    return InferredColumn(name, kinds[name], part + _describe(values, kinds[name]))
-
-
-def _describe(values: pa.ChunkedArray, kind: str) -> str:
-    if kind == "category":
-        return _describe_values(values) + _describe_nulls(values)
-    if kind == "text":
-        return f"texts, {_describe_forms(values)}{_describe_nulls(values)}"
-    if kind in ("vector", "boolean"):
-        return (f"type {values.type}" if kind == "vector" else "true or false") + _describe_nulls(values)
-    ends = pc.min_max(values)
-    low, high = ends["min"].as_py(), ends["max"].as_py()
-    if low == high:
-        return f"{to_words(low)} in all rows so far; anything else will be unusual"
-    how = "clock times such as 1730: " if kind == "clock" else ""
-    return f"{how}{to_words(low)} to {to_words(high)}{_describe_nulls(values)}"
-
-
-def _describe_values(values: pa.ChunkedArray) -> str:
-    counted = pc.value_counts(values.drop_null().combine_chunks()).to_pylist()
-    ordered = sorted(counted, key=lambda entry: (-entry["counts"], to_words(entry["values"])))
-    shown = ", ".join(to_words(entry["values"]) for entry in ordered[:_SHOWN_VALUES])
-    more = ", ..." if len(ordered) > _SHOWN_VALUES else ""
-    return f"{len(ordered):,} value{'s' if len(ordered) > 1 else ''}: {shown}{more}"
-
-
-def _describe_forms(values: pa.ChunkedArray) -> str:
-    text = to_text(values.drop_null().combine_chunks())
-    distinct = pc.count_distinct(text).as_py()
-    counted = pc.value_counts(find_forms(*to_bytes(text), "characters")).to_pylist()
-    ordered = sorted(counted, key=lambda entry: (-entry["counts"], entry["values"]))
-    shown = ", ".join(entry["values"].decode()[:40] for entry in ordered[:_SHOWN_FORMS])
-    return f"{distinct:,} different: forms such as {shown}"
-
-
-def _describe_nulls(values: pa.ChunkedArray) -> str:
-    share = values.null_count / len(values)
-    return f"; {share:.1%} NULL" if share >= 0.0005 else "; hardly ever NULL" if share else ""
+    return InferredColumn(name, kinds[name], part + KINDS[kinds[name]].describe(values))
 
 
 def _rank_candidates(sample: pa.Table) -> list[str]:

@@ -6,20 +6,14 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jobs.common.config import Monitor
 from jobs.common.errors import SetupError
-from jobs.engines.base import LogEntry, TableState
+from jobs.engines.base import LogEntry
 from jobs.reporting import charts
-from jobs.reporting.column_counts import ColumnCounts
-from jobs.reporting.headline import Headline, find_limit
-from jobs.reporting.latent import LatentMap
-from jobs.reporting.monitoring import Watched
-from jobs.reporting.nights import Night, sum_blame
-from jobs.reporting.quality import ColumnQuality
-from jobs.reporting.row_filter import Scope
+from jobs.reporting.findings import SECTIONS, Findings
+from jobs.reporting.headline import find_limit
+from jobs.reporting.nights import sum_blame
 from jobs.reporting.strangest import StrangeRow
 from vae_model import Bundle
 
@@ -28,39 +22,6 @@ if TYPE_CHECKING:
 
 MAX_KEY_COLUMNS = 4
 _SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
-
-
-@dataclass(frozen=True)
-class Findings:
-    """Everything that the page shows.
-
-    Attributes:
-        target: the scored table.
-        source: name of the source table.
-        budget: the alert budget.
-        limits: of drift.
-        runs: that made the table, newest first.
-        counts: of the report's rows.
-        context: nights of the trend.
-        nights: the report's own.
-        bundle: the model that scored most of the rows; None where it is not kept.
-    """
-
-    target: TableState
-    source: str
-    budget: float
-    limits: Monitor
-    scope: Scope
-    runs: Sequence[LogEntry]
-    counts: ColumnCounts
-    context: Sequence[Night]
-    nights: Sequence[Night]
-    verdict: Headline
-    strangest: Sequence[StrangeRow]
-    quality: Sequence[ColumnQuality]
-    latent: LatentMap | None
-    watched: Watched
-    bundle: Bundle | None
 
 
 def render_page(found: Findings) -> str:
@@ -78,6 +39,7 @@ def render_page(found: Findings) -> str:
     template = environment.get_template("page.html.jinja")
     return template.render(
         found=found,
+        sections=SECTIONS,
         pictures=pictures,
         style=Markup(style),  # noqa: S704
         script=Markup(script),  # noqa: S704

@@ -17,10 +17,12 @@ from vae_model.features.encoder import NO_HINTS, Encoder, FitHints, Place
 from vae_model.features.forms import Grain, find_forms, form_in_words, to_bytes
 from vae_model.features.scales import Bools, Codes
 from vae_model.features.value_counts import ValueCounts, count_texts
+from vae_model.features.words import describe_nulls, describe_values
 
 # Forms of a text column that the network tells apart.
 MAX_FORM_LEVELS = 64
 FREE_TEXT_SHARE = 0.5
+_SHOWN_FORMS = 2
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class CategoryEncoder(Encoder):
     families: ClassVar[tuple[str, ...]] = ("string",)
     also: ClassVar[tuple[str, ...]] = ("boolean", "integer", "date")
     place: ClassVar[Place] = "category"
+    faults: ClassVar[tuple[str, ...]] = (*Encoder.faults, "never seen", "cut off", "another form", "misspelt")
 
     @property
     def parts(self) -> int:
@@ -72,6 +75,10 @@ class CategoryEncoder(Encoder):
 
     def absent_share(self, values: pa.Array) -> float:
         return float(values.null_count / len(values)) if len(values) else 0.0
+
+    @classmethod
+    def describe(cls, values: pa.ChunkedArray) -> str:
+        return describe_values(values) + describe_nulls(values)
 
     def count(self, values: pa.Array) -> ValueCounts:
         return count_texts(to_text(values))
@@ -123,6 +130,7 @@ class TextEncoder(CategoryEncoder):
     grain: Grain
     kind: ClassVar[str] = "text"
     families: ClassVar[tuple[str, ...]] = ()
+    faults: ClassVar[tuple[str, ...]] = (*Encoder.faults, "cut off", "another form", "misspelt")
     also: ClassVar[tuple[str, ...]] = ("string",)
 
     @classmethod
@@ -148,6 +156,15 @@ class TextEncoder(CategoryEncoder):
 
     def decode(self, codes: npt.NDArray[np.int64]) -> list[str]:
         return [form_in_words(self.levels[c], self.grain) if c < self.unseen else "another form" for c in codes]
+
+    @classmethod
+    def describe(cls, values: pa.ChunkedArray) -> str:
+        text = to_text(values.drop_null().combine_chunks())
+        counted = pc.value_counts(find_forms(*to_bytes(text), "characters")).to_pylist()
+        ordered = sorted(counted, key=lambda entry: (-entry["counts"], entry["values"]))
+        shown = ", ".join(entry["values"].decode()[:40] for entry in ordered[:_SHOWN_FORMS])
+        distinct = pc.count_distinct(text).as_py()
+        return f"texts, {distinct:,} different: forms such as {shown}{describe_nulls(values)}"
 
     def count(self, values: pa.Array) -> ValueCounts:
         return count_texts(to_text(values), singles=False)

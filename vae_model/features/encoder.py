@@ -19,6 +19,7 @@ from vae_model.features.bins import BinCounts, Bins, choose_edges, tally
 from vae_model.features.scales import Bools, Codes, Doubles, to_doubles
 from vae_model.features.text_model import TextModel
 from vae_model.features.value_counts import ValueCounts, count_numbers, number_values
+from vae_model.features.words import describe_range
 
 # Where a column's inputs lie: in the rows of x, in those behind them (-1 or 1), or among the codes.
 Place: TypeAlias = Literal["continuous", "boolean", "category"]
@@ -44,6 +45,7 @@ class Encoder(ABC):
         also: families that can be of this kind.
         place: where its inputs go.
         is_quantity: a number whose mean and range mean something.
+        faults: what can happen to its values, by the names that the self-test has for it.
     """
 
     kind: ClassVar[str]
@@ -51,6 +53,7 @@ class Encoder(ABC):
     also: ClassVar[tuple[str, ...]] = ()
     place: ClassVar[Place] = "continuous"
     is_quantity: ClassVar[bool] = False
+    faults: ClassVar[tuple[str, ...]] = ("NULL", "of another row", "of another column")
 
     @property
     @abstractmethod
@@ -74,6 +77,11 @@ class Encoder(ABC):
     def recognises(cls, values: pa.ChunkedArray, max_categories: int) -> bool:
         """Whether a sample of a column of one of the families `also` can only be of this kind."""
         return False
+
+    @classmethod
+    def describe(cls, values: pa.ChunkedArray) -> str:
+        """A sample of a column in words, for the one who checks its kind."""
+        return describe_range(values)
 
     def absent_share(self, values: pa.Array) -> float:
         """Share of values that are none."""

@@ -19,6 +19,7 @@ from vae_model.features.arrays import fill_null, to_arrow, to_numpy
 from vae_model.features.bins import BinCounts, Bins, tally
 from vae_model.features.encoder import NO_HINTS, Encoder, FitHints, Place
 from vae_model.features.scales import Bools, Doubles, Floats, fit_rank_scale, fit_scale, soft_clip, to_doubles, unclip
+from vae_model.features.words import describe_nulls
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class NumberEncoder(Encoder):
     families: ClassVar[tuple[str, ...]] = ("integer", "floating", "duration")
     also: ClassVar[tuple[str, ...]] = ("boolean",)
     is_quantity: ClassVar[bool] = True
+    faults: ClassVar[tuple[str, ...]] = (*Encoder.faults, "x 1000", "x 1.6", "wrong sign", "zero", "-999")
 
     @property
     def parts(self) -> int:
@@ -102,6 +104,7 @@ class VectorEncoder(Encoder):
     std: tuple[float, ...]
     kind: ClassVar[str] = "vector"
     families: ClassVar[tuple[str, ...]] = ("list of numbers",)
+    faults: ClassVar[tuple[str, ...]] = ()
 
     @property
     def parts(self) -> int:
@@ -144,6 +147,10 @@ class VectorEncoder(Encoder):
     def count(self, values: pa.Array) -> None:
         return None
 
+    @classmethod
+    def describe(cls, values: pa.ChunkedArray) -> str:
+        return f"type {values.type}{describe_nulls(values)}"
+
     def measure(self, values: pa.Array) -> Doubles:
         """The length in space (Euclidean norm) of each vector."""
         rows, absent = self.to_matrix(values)
@@ -163,6 +170,7 @@ class BooleanEncoder(Encoder):
     families: ClassVar[tuple[str, ...]] = ("boolean",)
     also: ClassVar[tuple[str, ...]] = ("integer",)
     place: ClassVar[Place] = "boolean"
+    faults: ClassVar[tuple[str, ...]] = ("NULL", "flipped")
 
     @property
     def parts(self) -> int:
@@ -181,6 +189,10 @@ class BooleanEncoder(Encoder):
 
     def decode(self, parts: Floats) -> list[bool]:
         return [bool(v > 0) for v in parts[0]]
+
+    @classmethod
+    def describe(cls, values: pa.ChunkedArray) -> str:
+        return f"true or false{describe_nulls(values)}"
 
     def choose_bins(self, values: pa.Array) -> Bins:
         return Bins(levels=("false", "true"))

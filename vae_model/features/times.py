@@ -37,6 +37,7 @@ class TimeEncoder(Encoder):
     linear: bool = False
     kind: ClassVar[str] = "time"
     families: ClassVar[tuple[str, ...]] = ("date", "timestamp", "time of day")
+    faults: ClassVar[tuple[str, ...]] = (*Encoder.faults, "a year late", "a year early", "day and month")
     PERIODS: ClassVar[dict[str, tuple[float, float]]] = {
         "minute": (3_600.0, 0.0),
         "hour": (float(_DAY_S), 0.0),
@@ -173,6 +174,7 @@ class ClockEncoder(Encoder):
     is_integer: bool
     kind: ClassVar[str] = "clock"
     also: ClassVar[tuple[str, ...]] = ("integer", "floating")
+    faults: ClassVar[tuple[str, ...]] = (*Encoder.faults, "-999")
     ODD: ClassVar[float] = 6.0
     MIN_VALUES: ClassVar[int] = 200
     MIN_DISTINCT: ClassVar[int] = 12
@@ -222,6 +224,10 @@ class ClockEncoder(Encoder):
         phase = np.mod(np.arctan2(parts[1], parts[2]).astype(np.float64) / (2 * np.pi), 1.0)
         minutes = np.mod(np.round(phase * _DAY_MIN), _DAY_MIN)
         return [float(v) for v in np.floor(minutes / 60) * 100 + np.mod(minutes, 60)]
+
+    @classmethod
+    def describe(cls, values: pa.ChunkedArray) -> str:
+        return f"clock times such as 1730: {super().describe(values)}"
 
     def arrow_type(self, dtype: pa.DataType) -> pa.DataType:
         return dtype if pt.is_integer(dtype) else pa.float64()

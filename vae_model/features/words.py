@@ -6,6 +6,11 @@ import math
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_SHOWN_VALUES = 3
+
 MAX_TEXT = 200
 
 
@@ -33,3 +38,27 @@ def _number_in_words(value: float) -> str:
     if math.isfinite(value) and value == int(value) and abs(value) < 1e15:
         return str(int(value))
     return f"{value:.4g}"
+
+
+def describe_values(values: pa.ChunkedArray) -> str:
+    """How many different values there are, and the most frequent ones."""
+    counted = pc.value_counts(values.drop_null().combine_chunks()).to_pylist()
+    ordered = sorted(counted, key=lambda entry: (-entry["counts"], to_words(entry["values"])))
+    shown = ", ".join(to_words(entry["values"]) for entry in ordered[:_SHOWN_VALUES])
+    more = ", ..." if len(ordered) > _SHOWN_VALUES else ""
+    return f"{len(ordered):,} value{'s' if len(ordered) > 1 else ''}: {shown}{more}"
+
+
+def describe_range(values: pa.ChunkedArray) -> str:
+    """The smallest and the largest value."""
+    ends = pc.min_max(values)
+    low, high = ends["min"].as_py(), ends["max"].as_py()
+    if low == high:
+        return f"{to_words(low)} in all rows so far; anything else will be unusual"
+    return f"{to_words(low)} to {to_words(high)}{describe_nulls(values)}"
+
+
+def describe_nulls(values: pa.ChunkedArray) -> str:
+    """The share of NULL, as the end of a sentence; nothing where there is none."""
+    share = values.null_count / len(values)
+    return f"; {share:.1%} NULL" if share >= 0.0005 else "; hardly ever NULL" if share else ""

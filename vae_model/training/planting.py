@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vae_model.features.kinds import KINDS
 from vae_model.features.scales import Doubles, to_array
 
 Rows = npt.NDArray[np.intp]
@@ -51,10 +52,9 @@ NEVER_SEEN = "zyx-never-seen"
 
 @dataclass(frozen=True)
 class GenericFault:
-    """A fault by the kind of column that it happens to: number, boolean, category or time."""
+    """A fault by its name; which kinds of column it can happen to, they say themselves."""
 
     name: str
-    kinds: tuple[str, ...]
     change: Change
 
 
@@ -79,7 +79,7 @@ def plant_faults(table: pa.Table, kinds: Mapping[str, str], count: int, seed: in
     """
     for name, kind in kinds.items():
         for fault in FAULTS:
-            if kind not in fault.kinds:
+            if fault.name not in KINDS[kind].faults:
                 continue
             rng = np.random.default_rng([seed, *name.encode(), *fault.name.encode()])
             rows = np.sort(rng.choice(table.num_rows, min(2 * count, table.num_rows), replace=False))
@@ -216,20 +216,20 @@ def _day_and_month(moments: Moments) -> Moments:
 
 
 FAULTS = (
-    GenericFault("x 1000", ("number",), _number(lambda x: x * 1_000)),
-    GenericFault("x 1.6", ("number",), _number(lambda x: x * 1.6)),
-    GenericFault("wrong sign", ("number",), _number(np.negative)),
-    GenericFault("zero", ("number",), _number(np.zeros_like)),
-    GenericFault("-999", ("number", "clock"), _number(lambda x: np.full_like(x, -999.0))),
-    GenericFault("NULL", ("number", "boolean", "category", "time", "clock", "text"), _null),
-    GenericFault("of another row", ("number", "category", "time", "clock", "text"), _another_row),
-    GenericFault("of another column", ("number", "category", "time", "clock", "text"), _swapped),
-    GenericFault("never seen", ("category",), _never_seen),
-    GenericFault("cut off", ("category", "text"), _text(_cut_off)),
-    GenericFault("another form", ("category", "text"), _text(_reformat)),
-    GenericFault("misspelt", ("category", "text"), _text(_misspell)),
-    GenericFault("flipped", ("boolean",), _flip),
-    GenericFault("a year late", ("time",), _time(_years_later(1))),
-    GenericFault("a year early", ("time",), _time(_years_later(-1))),
-    GenericFault("day and month", ("time",), _time(_day_and_month)),
+    GenericFault("x 1000", _number(lambda x: x * 1_000)),
+    GenericFault("x 1.6", _number(lambda x: x * 1.6)),
+    GenericFault("wrong sign", _number(np.negative)),
+    GenericFault("zero", _number(np.zeros_like)),
+    GenericFault("-999", _number(lambda x: np.full_like(x, -999.0))),
+    GenericFault("NULL", _null),
+    GenericFault("of another row", _another_row),
+    GenericFault("of another column", _swapped),
+    GenericFault("never seen", _never_seen),
+    GenericFault("cut off", _text(_cut_off)),
+    GenericFault("another form", _text(_reformat)),
+    GenericFault("misspelt", _text(_misspell)),
+    GenericFault("flipped", _flip),
+    GenericFault("a year late", _time(_years_later(1))),
+    GenericFault("a year early", _time(_years_later(-1))),
+    GenericFault("day and month", _time(_day_and_month)),
 )
