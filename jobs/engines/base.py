@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias
 
 import pyarrow as pa
 
-from jobs.common.config import EngineName
 from jobs.common.console import Advance
+from jobs.common.engine_names import EngineName
 from jobs.common.sampling import Sample
 from jobs.delta.changes import VersionFiles
 from jobs.delta.storage import TableRef
@@ -75,9 +75,12 @@ class Work:
     matches: Mapping[str, int] | None = field(default=None, compare=False, repr=False)
 
 
+NO_WORK = Work(0, 0, None, None, None, None)
+
+
 @dataclass(frozen=True)
-class ScorePlan:
-    """What a scoring run will do; making it changes nothing.
+class ScoreIntent:
+    """What a scoring run is to do, before it is known how, and how much that is.
 
     Attributes:
         source: the version to read.
@@ -87,7 +90,6 @@ class ScorePlan:
         scope: target rows to replace; None: all.
         schema: of the target, score columns included.
         carried: source columns that go into the target.
-        reason: why this route.
         action: replace the rows of `scope` by those of `read`, append the rows of `pieces`, or merge: put the rows as
             they are now in the place of all that had one of the `keys` which the change feed names after version
             `since`.
@@ -97,8 +99,6 @@ class ScorePlan:
     """
 
     engine: EngineName
-    route: Route
-    reason: str
     source: TableState
     target: TableState | None
     target_ref: TableRef
@@ -106,7 +106,6 @@ class ScorePlan:
     scope: Predicate | None
     schema: pa.Schema
     carried: tuple[str, ...]
-    work: Work
     action: Action = "replace"
     why: str = ""
     pieces: tuple[VersionFiles, ...] = ()
@@ -114,11 +113,6 @@ class ScorePlan:
     keys: tuple[str, ...] = ()
     watermark: int | None = None
     serial: int = 0
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to write and nothing to replace."""
-        return self.action == "nothing" or (self.work.rows == 0 and self.work.replaced_rows == 0)
 
     @property
     def in_place(self) -> bool:
@@ -129,6 +123,32 @@ class ScorePlan:
     def transaction(self) -> tuple[str, int] | None:
         """Application id and version that the commit records."""
         return None if self.watermark is None else (f"sandtimer:{self.source.table_id}", self.serial)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScorePlan(ScoreIntent):
+    """What a scoring run will do; making it changes nothing.
+
+    Attributes:
+        route: how rows are read and written.
+        reason: why so.
+        work: how much that touches.
+    """
+
+    route: Route
+    reason: str
+    work: Work
+
+    @classmethod
+    def of(cls, intent: ScoreIntent, route: Route, reason: str, work: Work) -> Self:
+        """The plan that carries out an intent."""
+        given = {field.name: getattr(intent, field.name) for field in fields(intent)}
+        return cls(**given, route=route, reason=reason, work=work)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to write and nothing to replace."""
+        return self.action == "nothing" or (self.work.rows == 0 and self.work.replaced_rows == 0)
 
 
 @dataclass(frozen=True)
@@ -154,7 +174,7 @@ class Engine(Protocol):
     def exists(self, ref: TableRef) -> bool:
         """Whether the table is there."""
 
-    def choose_route(self, plan: ScorePlan, wanted: Literal["auto", "files", "dataframe"]) -> tuple[Route, str]:
+    def choose_route(self, intent: ScoreIntent, wanted: Literal["auto", "files", "dataframe"]) -> tuple[Route, str]:
         """The route of a run and why; the plan's own is not looked at.
 
         Raises:
@@ -170,8 +190,8 @@ class Engine(Protocol):
     def has_change_feed(self, table: TableState, since: int, keys: Sequence[str]) -> bool:
         """Whether the change data feed tells the keys of all rows that changed from the version after `since` on."""
 
-    def measure(self, plan: ScorePlan) -> Work:
-        """How much a run would touch; `plan.work` is not looked at.
+    def measure(self, intent: ScoreIntent, route: Route) -> Work:
+        """How much a run by that route would touch.
 
         Raises:
             DataError: the target is one that this engine cannot write.

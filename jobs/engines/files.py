@@ -19,7 +19,7 @@ from jobs.delta.reading import Condition, Filter, HasKey
 from jobs.delta.snapshot import open_snapshot
 from jobs.delta.storage import TableRef, create_root
 from jobs.delta.version import Snapshot
-from jobs.engines.base import Lineage, ScorePlan, ScoreResult, Work
+from jobs.engines.base import Lineage, ScoreIntent, ScorePlan, ScoreResult, Work
 from jobs.engines.logs import take_snapshot
 from jobs.engines.splitting import find_small_files, split_matches, split_work
 from jobs.engines.tasks import CompactFiles, KeepRows, ScoreFiles, Target, Task, TaskResult
@@ -30,7 +30,7 @@ from vae_model.errors import DataError
 RunTasks: TypeAlias = Callable[[Sequence[Task], list[TaskResult]], None]
 
 
-def find_obstacle(plan: ScorePlan) -> str | None:
+def find_obstacle(plan: ScoreIntent) -> str | None:
     """What a run would do that this route cannot do faithfully; None: it can."""
     if plan.source.ref.in_catalog or plan.target_ref.in_catalog:
         return "a catalog's tables are Spark's to find"
@@ -50,7 +50,7 @@ def find_obstacle(plan: ScorePlan) -> str | None:
     return f"{', '.join(other)} of a type that only Spark knows" if other else None
 
 
-def measure_files(plan: ScorePlan, keys: KeySet | None = None) -> Work:
+def measure_files(plan: ScoreIntent, keys: KeySet | None = None) -> Work:
     """How much a run would touch, from the tables' logs as far as they tell.
 
     Args:
@@ -163,7 +163,7 @@ def _list_tasks(
     return _Todo([*tasks, *(KeepRows(without_files, file, replaced, others, target) for file in files)])
 
 
-def _choose_rows(plan: ScorePlan, source: Snapshot, keys: KeySet | None) -> Filter | None:
+def _choose_rows(plan: ScoreIntent, source: Snapshot, keys: KeySet | None) -> Filter | None:
     """The source rows to score, of the files that are read; None: all."""
     # Files of partitions that do not match are not read: of the others every row matches.
     whole = plan.read is None or plan.read.partition_only(source.partition_columns)
@@ -171,7 +171,7 @@ def _choose_rows(plan: ScorePlan, source: Snapshot, keys: KeySet | None) -> Filt
     return condition if keys is None else HasKey(keys, also=condition)
 
 
-def _choose_replaced(plan: ScorePlan, current: Snapshot, keys: KeySet | None) -> tuple[Filter | None, Filter | None]:
+def _choose_replaced(plan: ScoreIntent, current: Snapshot, keys: KeySet | None) -> tuple[Filter | None, Filter | None]:
     """The target rows that go, of the files that can hold them, and those that stay; None: all go."""
     if keys is not None:
         return HasKey(keys), HasKey(keys, wanted=False)
@@ -193,7 +193,7 @@ def _absolute(ref: TableRef) -> TableRef:
     return dataclasses.replace(ref, name=ref.uri)
 
 
-def _source_files(plan: ScorePlan, source: Snapshot) -> list[tuple[Snapshot, FileList]]:
+def _source_files(plan: ScoreIntent, source: Snapshot) -> list[tuple[Snapshot, FileList]]:
     """The files to read, each list with the version that it belongs to, under the columns of the planned version."""
     if plan.action in ("replace", "merge"):
         return [(source, prune_files(source, plan.read))]

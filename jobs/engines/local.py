@@ -12,8 +12,8 @@ from typing import Literal, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from jobs.common.config import EngineName
 from jobs.common.console import Advance
+from jobs.common.engine_names import EngineName
 from jobs.common.errors import ConfigError
 from jobs.common.memory import keep_freed_memory
 from jobs.common.sampling import Sample
@@ -30,6 +30,7 @@ from jobs.engines.base import (
     Lineage,
     LogEntry,
     Route,
+    ScoreIntent,
     ScorePlan,
     ScoreResult,
     Summarise,
@@ -65,13 +66,13 @@ class LocalEngine:
         """See `Engine`."""
         return snapshots.exists(ref)
 
-    def choose_route(self, plan: ScorePlan, wanted: Literal["auto", "files", "dataframe"]) -> tuple[Route, str]:
+    def choose_route(self, intent: ScoreIntent, wanted: Literal["auto", "files", "dataframe"]) -> tuple[Route, str]:
         """See `Engine`."""
         if wanted == "dataframe":
             raise ConfigError(
                 "score.route: auto or files with --engine local", "dataframe", "use --engine spark for it"
             )
-        check_names(plan.schema, plan.target_ref)
+        check_names(intent.schema, intent.target_ref)
         return "files", "the local engine reads and writes the Parquet files itself"
 
     def count(self, table: TableState, where: Predicate | None) -> int:
@@ -95,7 +96,7 @@ class LocalEngine:
             self._feed = (asked, read_changed_keys(table.ref, since, table.version, keys))
         return self._feed[1]
 
-    def _planned_keys(self, plan: ScorePlan) -> KeySet | None:
+    def _planned_keys(self, plan: ScoreIntent) -> KeySet | None:
         if plan.action != "merge":
             return None
         keys = self._read_keys(plan.source, plan.since or 0, plan.keys)
@@ -107,9 +108,9 @@ class LocalEngine:
             )
         return keys
 
-    def measure(self, plan: ScorePlan) -> Work:
+    def measure(self, intent: ScoreIntent, route: Route) -> Work:
         """See `Engine`."""
-        return measure_files(plan, self._planned_keys(plan))
+        return measure_files(intent, self._planned_keys(intent))
 
     def read(self, table: TableState, columns: Sequence[str], where: Predicate | None, limit: int) -> pa.Table:
         """See `Engine`."""

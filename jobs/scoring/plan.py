@@ -3,8 +3,6 @@ out exactly the plan that this module makes."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pyarrow as pa
 
 from jobs.common.config import Config
@@ -12,7 +10,7 @@ from jobs.common.console import Field, Reporter
 from jobs.common.errors import ConfigError
 from jobs.delta.commit import check_names
 from jobs.delta.mapping import sort_fields
-from jobs.engines.base import Engine, ScorePlan, TableState, Work
+from jobs.engines.base import NO_WORK, Engine, ScoreIntent, ScorePlan, TableState
 from jobs.models.store import load_model
 from jobs.predicates.predicate import Predicate, combine, parse_where, resolve_column
 from jobs.scoring.increment import Increment, check_columns, find_increment
@@ -72,10 +70,8 @@ def make_plan(
         _check_target(target, source, config)
     increment = _choose_increment(config, engine, source, target, asked, full)
     increment, schema = _fit_columns(increment, schema, target, asked)
-    made = ScorePlan(
+    intent = ScoreIntent(
         engine=engine.name,
-        route="files",
-        reason="",
         source=source,
         target=target,
         target_ref=target_ref(config),
@@ -83,7 +79,6 @@ def make_plan(
         scope=increment.scope,
         schema=schema,
         carried=carried,
-        work=Work(0, 0, None, None, None, None),
         action=increment.action,
         why=increment.why,
         pieces=increment.pieces,
@@ -92,9 +87,9 @@ def make_plan(
         watermark=None if asked else source.version,
         serial=_next_serial(target, increment),
     )
-    route, reason = engine.choose_route(made, config.score.route)
-    made = replace(made, route=route, reason=reason)
-    return made if made.action == "nothing" else replace(made, work=engine.measure(made))
+    route, reason = engine.choose_route(intent, config.score.route)
+    work = NO_WORK if intent.action == "nothing" else engine.measure(intent, route)
+    return ScorePlan.of(intent, route, reason, work)
 
 
 def check_can_write(config: Config, engine: Engine, source: TableState) -> None:

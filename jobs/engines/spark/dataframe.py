@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from jobs.common.errors import ConflictError
 from jobs.delta.files import text_leaves
 from jobs.delta.statistics import creation_properties
-from jobs.engines.base import Lineage, ScorePlan, ScoreResult, Work
+from jobs.engines.base import Lineage, ScoreIntent, ScorePlan, ScoreResult, Work
 from jobs.engines.spark.merge import (
     add_columns_statement,
     changed_keys,
@@ -43,15 +43,15 @@ _BATCH_BYTES = 64 * 2**20
 _NO_LIMIT = str(2**31 - 1)
 
 
-class FrameRun:
-    """One plan of this route on one session."""
+class FrameRows:
+    """The rows that an intent is about, on one session."""
 
-    def __init__(self, tables: SparkTables, plan: ScorePlan) -> None:
-        self._tables, self._plan = tables, plan
+    def __init__(self, tables: SparkTables, intent: ScoreIntent) -> None:
+        self._tables, self._intent = tables, intent
 
     def measure(self) -> Work:
         """How much it would touch."""
-        plan, tables = self._plan, self._tables
+        plan, tables = self._intent, self._tables
         if plan.action == "merge" and plan.target:
             there = with_keys(tables.read(plan.target, None), self._touched(), plan.keys)
             return Work(self._rows().count(), there.count(), None, None, None, None)
@@ -59,6 +59,36 @@ class FrameRun:
             return Work(self._rows().count(), 0, None, None, None, None)
         replaced = tables.count(plan.target, plan.scope) if plan.target else 0
         return Work(tables.count(plan.source, plan.read), replaced, None, None, None, None)
+
+    def _rows(self) -> DataFrame:
+        """The source rows to score."""
+        plan, tables = self._intent, self._tables
+        if plan.in_place:
+            # Read by the write's own transaction: of another writer's rows none are lost, whenever they come.
+            frame = tables.latest(plan.source.ref)
+            return frame.where(to_condition(plan.read, plan.source)) if plan.read else frame
+        if plan.action == "merge":
+            return with_keys(tables.read(plan.source, plan.read), self._touched(), plan.keys)
+        if plan.action != "append":
+            return tables.read(plan.source, plan.read)
+        frames = []
+        for piece in plan.pieces:
+            names = [path.rsplit("/", 1)[-1] for path in piece.paths]
+            frame = tables.frame(plan.source.ref, piece.version)
+            frames.append(frame.where(F.col("_metadata.file_name").isin(names)).select("*"))
+        rows = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), frames)
+        return rows.where(to_condition(plan.read, plan.source)) if plan.read else rows
+
+    def _touched(self) -> DataFrame:
+        return changed_keys(self._tables.feed(self._intent.source, self._intent.since or 0), self._intent.keys)
+
+
+class FrameRun(FrameRows):
+    """One plan of this route on one session."""
+
+    def __init__(self, tables: SparkTables, plan: ScorePlan) -> None:
+        super().__init__(tables, plan)
+        self._plan = plan
 
     def score(self, bundle: Bundle, options: ScoringOptions, lineage: Lineage) -> ScoreResult:
         """Carry it out."""
@@ -101,28 +131,6 @@ class FrameRun:
                 f"{rows:,} rows in its files",
                 "nothing was committed; check the source table's files, then run it again",
             )
-
-    def _rows(self) -> DataFrame:
-        """The source rows to score."""
-        plan, tables = self._plan, self._tables
-        if plan.in_place:
-            # Read by the write's own transaction: of another writer's rows none are lost, whenever they come.
-            frame = tables.latest(plan.source.ref)
-            return frame.where(to_condition(plan.read, plan.source)) if plan.read else frame
-        if plan.action == "merge":
-            return with_keys(tables.read(plan.source, plan.read), self._touched(), plan.keys)
-        if plan.action != "append":
-            return tables.read(plan.source, plan.read)
-        frames = []
-        for piece in plan.pieces:
-            names = [path.rsplit("/", 1)[-1] for path in piece.paths]
-            frame = tables.frame(plan.source.ref, piece.version)
-            frames.append(frame.where(F.col("_metadata.file_name").isin(names)).select("*"))
-        rows = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), frames)
-        return rows.where(to_condition(plan.read, plan.source)) if plan.read else rows
-
-    def _touched(self) -> DataFrame:
-        return changed_keys(self._tables.feed(self._plan.source, self._plan.since or 0), self._plan.keys)
 
     def _merge(self, score: _Scored, lineage: Lineage) -> None:
         plan, tables = self._plan, self._tables

@@ -12,8 +12,8 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
-from jobs.common.config import EngineName
 from jobs.common.console import Advance
+from jobs.common.engine_names import EngineName
 from jobs.common.errors import ConfigError
 from jobs.common.sampling import Sample
 from jobs.delta import snapshot as snapshots
@@ -23,6 +23,7 @@ from jobs.engines.base import (
     Lineage,
     LogEntry,
     Route,
+    ScoreIntent,
     ScorePlan,
     ScoreResult,
     Summarise,
@@ -31,7 +32,7 @@ from jobs.engines.base import (
 )
 from jobs.engines.files import RunTasks, find_obstacle, measure_files, score_files
 from jobs.engines.logs import describe_table
-from jobs.engines.spark.dataframe import FrameRun
+from jobs.engines.spark.dataframe import FrameRows, FrameRun
 from jobs.engines.spark.errors import FAILURES, explain_failure, is_missing_table
 from jobs.engines.spark.merge import add_columns_statement, mapping_options, upsert_statement
 from jobs.engines.spark.tables import SparkTables, explaining, identifier, to_column, to_path
@@ -96,12 +97,12 @@ class SparkEngine:
             raise explain_failure(error, ref) from error
         return True
 
-    def choose_route(self, plan: ScorePlan, wanted: Literal["auto", "files", "dataframe"]) -> tuple[Route, str]:
+    def choose_route(self, intent: ScoreIntent, wanted: Literal["auto", "files", "dataframe"]) -> tuple[Route, str]:
         """See `Engine`."""
         if wanted == "dataframe":
             return "dataframe", "as asked; Spark reads and writes with Delta's own reader and writer"
         connected = is_connect(self._session)
-        obstacle = "a Connect client hands no tasks to executors" if connected else find_obstacle(plan)
+        obstacle = "a Connect client hands no tasks to executors" if connected else find_obstacle(intent)
         if wanted == "files" and obstacle:
             raise ConfigError(
                 "a run that score.route: files can do", obstacle, "set score.route to auto, or --engine local"
@@ -126,12 +127,12 @@ class SparkEngine:
             return False
         return True
 
-    def measure(self, plan: ScorePlan) -> Work:
+    def measure(self, intent: ScoreIntent, route: Route) -> Work:
         """See `Engine`."""
-        if plan.route == "files":
-            return measure_files(plan)
-        with explaining(plan.source.ref):
-            return FrameRun(self._tables, plan).measure()
+        if route == "files":
+            return measure_files(intent)
+        with explaining(intent.source.ref):
+            return FrameRows(self._tables, intent).measure()
 
     def read(self, table: TableState, columns: Sequence[str], where: Predicate | None, limit: int) -> pa.Table:
         """See `Engine`."""
