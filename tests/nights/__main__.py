@@ -6,7 +6,9 @@ import argparse
 import sys
 from dataclasses import replace
 
-from tests.nights.simulate import CODE, Course, load, simulate
+from tests.nights.course import Course
+from tests.nights.simulate import simulate
+from tests.nights.source import CODE, load
 
 COURSES = (
     Course("local", "merge", 60, days=3),

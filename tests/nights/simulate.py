@@ -7,7 +7,6 @@ model that changes once, runs that are killed or overlap; and the oracle that th
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -15,10 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,91 +30,14 @@ from jobs.common.config import Config
 from jobs.common.errors import exit_code
 from jobs.engines import build_engine
 from jobs.engines.base import Engine
-from jobs.onboarding.flights import load_flights
 from jobs.scoring.score import score
+from tests.nights.children import CHILDREN, run_child, spark_settings
+from tests.nights.course import LATE_SHARE, Course, Quiet, Tally, Verdict
+from tests.nights.source import CODE, DAY, KEY
 from vae_model import SCORE_COLUMNS
 
 ROOT = Path(__file__).parents[2]
-KEY, DAY = "flight_id", "flight_date"
-# A key as tables of other people have it: one in five has a twin, some are NULL. The oracle knows rows by `KEY`.
-CODE = "code"
 IGNORED = (KEY, CODE, DAY, "flight", "tailnum", "tail", "year")
-LATE_SHARE = 0.02
-# Children that have imported everything and done nothing: a run starts at once, and can be killed at any moment.
-CHILDREN = multiprocessing.get_context("forkserver")
-CHILDREN.set_forkserver_preload(["jobs.engines.local", "tests.nights.simulate"])
-
-
-@dataclass(frozen=True)
-class Course:
-    """What a simulation goes through.
-
-    Attributes:
-        days: of flights that arrive in one night.
-        kills: attempts to kill a run in each night where one is due; those that came too late do not count.
-        kill_every: nights from one kill to the next.
-        key: the job's `source.key`.
-    """
-
-    engine: str
-    mode: str
-    nights: int
-    days: int = 1
-    kills: int = 1
-    kill_every: int = 1
-    seed: int = 0
-    key: str = KEY
-
-    @property
-    def name(self) -> str:
-        return f"{self.engine}, {self.mode}{', twins and NULLs among keys' if self.key == CODE else ''}"
-
-
-@dataclass
-class Tally:
-    """What happened so far."""
-
-    kills: int = 0
-    kill_attempts: int = 0
-    overlaps: int = 0
-    rows_scored: int = 0
-    events: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """How the scored table differs from the oracle: all zero, or something is wrong."""
-
-    rows: int
-    lost: int
-    duplicated: int
-    stale: int
-    models: int
-    misnamed: int = 0
-
-    @property
-    def is_clean(self) -> bool:
-        return (self.lost, self.duplicated, self.stale, self.misnamed) == (0, 0, 0, 0)
-
-
-class Quiet:
-    """A reporter that keeps what it hears."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, event: str, message: str, **fields: Any) -> None:
-        self.said.append(message)
-
-    def table(self, event: str, title: str, rows: Any) -> None:
-        self.said.append(title)
-
-    @contextmanager
-    def progress(self, event: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
-        yield lambda *_, **__: None
-
-    def fail(self, error: Any) -> None:
-        self.said.append(str(error))
 
 
 class Simulation:
@@ -138,7 +58,7 @@ class Simulation:
             "extract": {"path": str(folder / "extract")},
             "bundle": {"path": str(folder / "bundle")},
             "score": {"table": str(self.target), "mode": course.mode, "engine": course.engine, "explain": "none"},
-            "spark": {"master": "local[2]", "conf": _spark_settings()},
+            "spark": {"master": "local[2]", "conf": spark_settings()},
         }
         self._config_file = folder / "job.yaml"
         self._config_file.write_text(yaml.safe_dump(self._settings), encoding="utf-8")
@@ -356,43 +276,11 @@ class Simulation:
         self.tally.events.append(what)
 
 
-def run_child(config_file: str, ready: Any) -> None:
-    """A local run in a child process, with the command line's exit code."""
-    config = Config.model_validate(yaml.safe_load(Path(config_file).read_text(encoding="utf-8")))
-    engine = build_engine(config)
-    ready.set()
-    try:
-        score(config, engine, Quiet())
-    except Exception as error:  # noqa: BLE001  what the command line would end with
-        sys.exit(exit_code(error))
-
-
-def load() -> pa.Table:
-    """The flights by day, numbered."""
-    flights = load_flights().sort_by([(DAY, "ascending"), ("time_hour", "ascending")])
-    number = np.arange(flights.num_rows)
-    code = np.where(number % 10 == 1, number - 1, number)
-    codes = pa.array([None if i % 53 == 7 else f"F{c}" for i, c in enumerate(code.tolist())])
-    return flights.append_column(KEY, pa.array(number, pa.int64())).append_column(CODE, codes)
-
-
 def simulate(course: Course, flights: pa.Table, say: Callable[[str], None] = print) -> tuple[Verdict, Tally]:
     """One course in a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="nights") as folder:
         simulation = Simulation(course, Path(folder), flights, say)
         return simulation.run(), simulation.tally
-
-
-def _spark_settings() -> dict[str, str | int]:
-    """As in the tests: the tables are small, and a JVM that is killed soon had better compile fast."""
-    from jobs.engines.spark.session import local_settings
-
-    java = "spark.driver.extraJavaOptions"
-    return {
-        "spark.sql.shuffle.partitions": 1,
-        "spark.databricks.delta.snapshotPartitions": 1,
-        java: f"-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m {local_settings('local')[java]}",
-    }
 
 
 def _same(left: pa.ChunkedArray, right: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
-from tests.nights.simulate import CODE, KEY, Course, load, simulate
+from tests.nights.course import Course
+from tests.nights.simulate import simulate
+from tests.nights.source import CODE, KEY, load
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

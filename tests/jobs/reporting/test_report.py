@@ -17,11 +17,6 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from jobs.reporting.column_counts import BIN
-from jobs.reporting.headline import find_limit, write_headline
-from jobs.reporting.latent import project
-from jobs.reporting.monitoring import Watched
-from jobs.reporting.nights import Night
-from jobs.tables.nights import NightName
 from tests.jobs.job import Job, Outcome, invoke
 from tests.jobs.page import Page
 
@@ -270,72 +265,10 @@ def test_executors_need_numpy_and_pyarrow_alone(root: Path) -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize(("rows", "budget"), [(100, 0.001), (900, 0.001), (20_000, 0.001), (900_000, 0.001)])
-def test_the_limit_is_what_chance_seldom_exceeds(rows: int, budget: float) -> None:
-    drawn = np.random.default_rng(0).poisson(rows * budget, 400_000)
-    limit = find_limit(rows, budget)
-    assert (drawn > limit).mean() <= 1.3e-4
-    assert (drawn > limit - 1 - 0.05 * rows * budget).mean() > 1e-5
-
-
-def make_nights(*alerts: int) -> list[Night]:
-    days = (NightName.of(f"2024-01-{i + 1:02}") for i in range(len(alerts)))
-    return [
-        Night(day, 1_000, count, {"price": count}, {"price": count * 0.7, "shop": count * 0.3})
-        for day, count in zip(days, alerts, strict=True)
-    ]
-
-
-def test_the_headline_says_since_when_and_which_column() -> None:
-    nights = make_nights(1, 0, 30, 50)
-    alarm = write_headline(nights, nights, 0.001, Watched())
-    assert alarm.level == "alarm"
-    assert alarm.headline == "40 times the expected alerts since 2024-01-03, mostly in price"
-    # A report on the last night alone sees the nights before it.
-    assert write_headline(nights[3:], nights, 0.001, Watched()).headline == alarm.headline
-    assert write_headline(make_nights(0, 40, 1), make_nights(0, 40, 1), 0.001, Watched()).level == "past"
-    quiet = write_headline(make_nights(1, 0, 2), make_nights(1, 0, 2), 0.001, Watched())
-    assert (quiet.level, quiet.over) == ("quiet", ())
-
-
-def test_the_map_shows_the_directions_of_most_spread() -> None:
-    rng = np.random.default_rng(3)
-    points = rng.normal(size=(500, 3)) * [1.0, 5.0, 0.1] + [10.0, 20.0, 30.0]
-    found = project(points, points[:2])
-    assert found.shares[0] == pytest.approx(25 / 26.01, abs=0.02)
-    assert abs(np.corrcoef(found.rows[:, 0], points[:, 1])[0, 1]) > 0.99
-    assert found.alerts == pytest.approx(found.rows[:2])
-    one = project(points[:, :1], np.empty((0, 0)))
-    assert one.rows.shape == (500, 2)
-
-
 def test_a_bin_of_scores_does_not_lose_rows_at_its_ends(job: Job) -> None:
     scores = job.read()["anomaly_score"].to_numpy()
     assert read_page(report(job)).tables["table-rows"][-1][0] == f"{np.sort(scores)[-50]:.2f}"
     assert BIN > 0
-
-
-def contrast(one: str, other: str) -> float:
-    """WCAG 2's contrast of two colours."""
-    lights = []
-    for colour in (one, other):
-        channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-        lights.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
-    return (max(lights) + 0.05) / (min(lights) + 0.05)
-
-
-@pytest.mark.parametrize("theme", [":root {", ':root[data-theme="dark"] {'])
-def test_text_stands_out_in_every_theme(theme: str, root: Path) -> None:
-    style = (root / "jobs" / "reporting" / "templates" / "style.css").read_text()
-    colours = dict(re.findall(r"--([\w-]+): (#\w{6})", style.split(theme)[1].split("}")[0]))
-    for text in ("ink", "muted", "accent", "alert"):
-        for ground in ("bg", "card"):
-            assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
-    for level in ("alert", "warn", "good"):
-        assert contrast(colours["ink"], colours[f"{level}-soft"]) >= 4.5
-        assert contrast(colours["card"], colours[level]) >= 4.5
-    assert contrast(colours["alert"], colours["alert-soft"]) >= 4.5
 
 
 def test_the_table_is_left_as_it_was(job: Job) -> None:
