@@ -19,8 +19,9 @@ import pyarrow as pa
 import vae_model as vm
 from jobs.common.config import Monitor
 from jobs.common.statistics import chi_square_test, kolmogorov_smirnov_test, poisson_tail, proportion_test, share_of
-from vae_model.bundle.profile import ColumnProfile, population_stability
+from vae_model.bundle.profile import ColumnProfile, WatchedColumn, population_stability
 from vae_model.features.bins import BinCounts
+from vae_model.features.forms import find_forms, to_bytes
 from vae_model.network.shape import COLLAPSED_NATS
 
 Doubles = npt.NDArray[np.float64]
@@ -31,6 +32,9 @@ MARGIN: Final = 1.2
 # Mean KL of a latent unit below which its posterior is the prior, whatever the row.
 # Variance over rows of a latent unit's mean below which it says the same of every row.
 STILL_VARIANCE: Final = 1e-3
+# Beyond such a share of values without a level of their own, new values are no news.
+MANY_UNSEEN: Final = 0.1
+MIN_NEW_ROWS: Final = 5
 # Normal rows' scores are known without looking: a p-value is uniform.
 _SCORE_SHARES: Final = (0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995)
 # Whose scores are kept; of normal rows 0.30, 1, 2 and 3.
@@ -76,7 +80,8 @@ def count_features(bundle: vm.Bundle, batches: Iterable[pa.RecordBatch]) -> dict
         DataError: the bundle has no profile.
     """
     counted: dict[str, BinCounts] = {}
-    columns = list(zip(profile_of(bundle), bundle.encoder.encoders, strict=True))
+    columns = [*zip(profile_of(bundle), bundle.encoder.encoders, strict=True)]
+    columns += [(column.profile, column.encoder) for column in watched_of(bundle)]
     for batch in batches:
         for profile, encoder in columns:
             if profile.name in batch.schema.names:
@@ -100,9 +105,15 @@ def profile_of(bundle: vm.Bundle) -> tuple[ColumnProfile, ...]:
     return bundle.profile.columns
 
 
+def watched_of(bundle: vm.Bundle) -> tuple[WatchedColumn, ...]:
+    """String columns that are no features, of which training saw the forms."""
+    return bundle.profile.watched if bundle.profile else ()
+
+
 def compare_features(bundle: vm.Bundle, counted: Mapping[str, BinCounts], limits: Monitor) -> list[Drift]:
-    """The drift of every counted feature column, in the model's order."""
-    return [compare_column(p, counted[p.name], limits) for p in profile_of(bundle) if p.name in counted]
+    """The drift of every counted column: features in the model's order, then those that are watched beside them."""
+    profiles = [*profile_of(bundle), *(column.profile for column in watched_of(bundle))]
+    return [compare_column(p, counted[p.name], limits) for p in profiles if p.name in counted]
 
 
 def compare_column(profile: ColumnProfile, found: BinCounts, limits: Monitor) -> Drift:
@@ -214,11 +225,32 @@ def _alarms_of_column(drift: Drift, profile: ColumnProfile, found: BinCounts, li
     ):
         alarms.append(f"{name}: expected {before:.1%} NULL as in training, found {now:.1%}")
     now, before = drift.unseen_share or 0.0, drift.expected_unseen_share or 0.0
-    if now - before > limits.unseen_limit and (
+    lumped = profile.kind != "text" and before > MANY_UNSEEN
+    surplus = now - before > limits.unseen_limit and (
         proportion_test(found.unseen, found.rows, profile.unseen, profile.rows) < SIGNIFICANT
-    ):
-        alarms.append(f"{name}: expected {before:.1%} of values that training did not see, found {now:.1%}")
+    )
+    if surplus or lumped:
+        alarms += _describe_new(profile, found, limits.unseen_limit)
     return alarms
+
+
+def _describe_new(profile: ColumnProfile, found: BinCounts, limit: float) -> list[str]:
+    """What is new in a column, with its form where that is new, too. A column of more levels than the model tells apart
+    has new ones each night: there only a new form is news, in more than a few rows."""
+    form = max(found.new_forms, key=lambda form: found.new_forms[form], default="")
+    in_form = share_of(found.new_forms.get(form, 0), found.rows)
+    now, before = share_of(found.unseen, found.rows), share_of(profile.unseen, profile.rows)
+    name, usual = profile.name, profile.levels[0] if profile.levels else ""
+    if profile.kind == "text":
+        return [
+            f"{name}: expected texts of a form like {usual}, found {now:.1%} of other forms; {form} in {in_form:.1%}"
+        ]
+    known = {one.decode() for one in find_forms(*to_bytes(pa.array(profile.levels)), "runs").to_pylist()}
+    is_new = bool(form) and form not in known and in_form > limit and found.new_forms[form] >= MIN_NEW_ROWS
+    if before > MANY_UNSEEN:
+        return [f"{name}: expected values like {usual}, found {in_form:.1%} of the form {form}"] if is_new else []
+    of_form = f"; {in_form:.1%} of a new form, {form}, where values are like {usual}" if is_new else ""
+    return [f"{name}: expected {before:.1%} of values that training did not see, found {now:.1%}{of_form}"]
 
 
 def _describe_shift(profile: ColumnProfile, found: BinCounts) -> str:

@@ -30,6 +30,7 @@ from jobs.monitoring.drift import (
     compare_latents,
     compare_scores,
     count_features,
+    watched_of,
 )
 from jobs.monitoring.incident_table import choose_rows, read_incidents, update_incidents
 from jobs.monitoring.incidents import Incident
@@ -167,7 +168,8 @@ def find_run(config: Config, engine: Engine, where: str | None) -> Run:
 def read_sample(config: Config, engine: Engine, run: Run, bundle: vm.Bundle, rows: int) -> pa.Table:
     """The columns that are compared, of at most about `monitor.rows` rows of the run."""
     schema = run.target.schema
-    wanted = [name for name in bundle.feature_names if name in schema.names]
+    watched = [column.profile.name for column in watched_of(bundle)]
+    wanted = [name for name in [*bundle.feature_names, *watched] if name in schema.names]
     night = find_night_column(config, run.target)
     wanted += [night, "anomaly_score", "latent_mu", "latent_sigma", "scored_at"]
     wanted = list(dict.fromkeys(wanted))

@@ -114,6 +114,8 @@ class Bundle:
     def _content(self) -> dict[str, Any]:
         # Without the keys where there is nothing: an older bundle keeps its digest.
         added: dict[str, Any] = {"profile": self.profile.to_json()} if self.profile else {}
+        if self.profile and self.profile.watched:
+            added["watched"] = [column.to_json() for column in self.profile.watched]
         if self.views is not None:
             added["views"] = self.views.to_json()
         if self.self_test is not None:
@@ -247,7 +249,7 @@ def _build(content: Mapping[str, Any], tensor_bytes: bytes) -> Bundle:
         lineage=content["lineage"],
         schedule=content["recipe"],
         versions=content["versions"],
-        profile=Profile.from_json(content["profile"]) if "profile" in content else None,
+        profile=Profile.from_json(content["profile"], content.get("watched", [])) if "profile" in content else None,
         views=Views.load(content["views"], tensors, encoder) if "views" in content else None,
         self_test=SelfTest.from_json(content["self_test"]) if "self_test" in content else None,
     )

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from vae_model.features.bins import Bins
 from vae_model.features.encoder import Encoder
+from vae_model.features.kinds import encoder_from_json, encoder_to_json
 
 LEAST_SHARE = 0.001
 
@@ -55,23 +56,41 @@ class ColumnProfile:
     def bins(self) -> Bins:
         return Bins(self.edges, self.levels)
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> ColumnProfile:
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**fields)
+
+
+@dataclass(frozen=True)
+class WatchedColumn:
+    """A string column that is no feature, whose form is watched all the same."""
+
+    profile: ColumnProfile
+    encoder: Encoder
+
+    def to_json(self) -> dict[str, Any]:
+        return {"profile": asdict(self.profile), "encoder": encoder_to_json(self.encoder)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> WatchedColumn:
+        return cls(ColumnProfile.from_json(data["profile"]), encoder_from_json(data["encoder"]))
+
 
 @dataclass(frozen=True)
 class Profile:
-    """Every feature column of the training rows (of a sample of them, where they are many), in the model's order."""
+    """The training rows (a sample of them, where they are many): every feature column in the model's order, and the
+    columns that are watched beside them."""
 
     columns: tuple[ColumnProfile, ...]
+    watched: tuple[WatchedColumn, ...] = ()
 
     def to_json(self) -> list[dict[str, Any]]:
         return [asdict(column) for column in self.columns]
 
     @classmethod
-    def from_json(cls, data: list[Mapping[str, Any]]) -> Profile:
-        columns = []
-        for values in data:
-            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-            columns.append(ColumnProfile(**fields))
-        return cls(tuple(columns))
+    def from_json(cls, columns: list[Mapping[str, Any]], watched: list[Mapping[str, Any]]) -> Profile:
+        return cls(tuple(map(ColumnProfile.from_json, columns)), tuple(map(WatchedColumn.from_json, watched)))
 
 
 def profile_column(name: str, kind: str, encoder: Encoder, values: pa.Array) -> ColumnProfile:

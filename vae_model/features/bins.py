@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from vae_model.features.scales import Doubles
 
 BINS = 20
 MAX_LEVELS = 40
+MAX_NEW_FORMS = 20
 Tally = npt.NDArray[np.int64]
 
 
@@ -29,19 +31,25 @@ class BinCounts:
     Attributes:
         counts: known values in each bin: one more than edges, or than levels (the rest).
         nulls: rows without a value.
-        unseen: rows with a category that the model does not tell apart.
+        unseen: rows with a category, or a form, that the model does not tell apart.
+        new_forms: rows of the most frequent forms among these.
     """
 
     counts: Tally
     nulls: int
     unseen: int = 0
+    new_forms: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     @property
     def rows(self) -> int:
         return int(self.counts.sum()) + self.nulls
 
     def __add__(self, other: BinCounts) -> BinCounts:
-        return BinCounts(self.counts + other.counts, self.nulls + other.nulls, self.unseen + other.unseen)
+        forms = dict(self.new_forms)
+        for form, rows in other.new_forms.items():
+            forms[form] = forms.get(form, 0) + rows
+        most = dict(sorted(forms.items(), key=lambda item: (-item[1], item[0]))[:MAX_NEW_FORMS])
+        return BinCounts(self.counts + other.counts, self.nulls + other.nulls, self.unseen + other.unseen, most)
 
 
 def choose_edges(x: Doubles) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vae_model.features.arrays import fill_null, to_arrow_text, to_numpy, to_text
-from vae_model.features.bins import MAX_LEVELS, BinCounts, Bins, tally
+from vae_model.features.bins import MAX_LEVELS, MAX_NEW_FORMS, BinCounts, Bins, tally
 from vae_model.features.encoder import NO_HINTS, Encoder, FitHints, Place
 from vae_model.features.forms import Grain, find_forms, form_in_words, to_bytes
 from vae_model.features.scales import Bools, Codes
@@ -112,7 +112,14 @@ class CategoryEncoder(Encoder):
         known = text.drop_null()
         codes = pc.fill_null(pc.index_in(known, value_set=pa.array(bins.levels, text.type)), len(bins.levels))
         counts = tally(codes.to_numpy(zero_copy_only=False), len(bins.levels) + 1)
-        return BinCounts(counts, text.null_count, len(self.find_new(values)))
+        new = self.find_new(values)
+        return BinCounts(counts, text.null_count, len(new), self._count_forms(new) if len(new) else {})
+
+    def _count_forms(self, new: pa.Array) -> dict[str, int]:
+        """The most frequent forms of new levels, runs of a class of characters as one: words differ in length."""
+        counted = pc.value_counts(find_forms(*to_bytes(new), "runs")).to_pylist()
+        most = sorted(counted, key=lambda entry: (-entry["counts"], entry["values"]))[:MAX_NEW_FORMS]
+        return {entry["values"].decode(): entry["counts"] for entry in most}
 
     def find_new(self, values: pa.Array) -> pa.Array:
         text = self.to_levels(values).drop_null()
@@ -141,6 +148,12 @@ class TextEncoder(CategoryEncoder):
         forms = hints.text.forms
         frequent = dict(zip(map(str, forms.levels), forms.counts.tolist(), strict=True))
         return cls(choose_levels(frequent, MAX_FORM_LEVELS), hints.text.grain)
+
+    @classmethod
+    def of_forms(cls, text: pa.Array, grain: Grain) -> TextEncoder:
+        """Of the most frequent forms of texts, at a grain."""
+        counted = pc.value_counts(find_forms(*to_bytes(text), grain).cast(pa.string())).to_pylist()
+        return cls(choose_levels({c["values"]: c["counts"] for c in counted}, MAX_FORM_LEVELS), grain)
 
     @classmethod
     def recognises(cls, values: pa.ChunkedArray, max_categories: int) -> bool:
@@ -173,6 +186,12 @@ class TextEncoder(CategoryEncoder):
         self, counts: ValueCounts, values: pa.Array, codes: Codes | None, absent: Bools, out: Codes
     ) -> None:
         counts.encode_texts(to_text(values), absent, out)
+
+    def _count_forms(self, new: pa.Array) -> dict[str, int]:
+        """New levels are forms themselves."""
+        counted = pc.value_counts(new).to_pylist()
+        most = sorted(counted, key=lambda entry: (-entry["counts"], entry["values"]))[:MAX_NEW_FORMS]
+        return {form_in_words(entry["values"], self.grain): entry["counts"] for entry in most}
 
     def nearest_values(self, counts: ValueCounts, inputs: npt.NDArray[Any]) -> Codes:
         """The least surprising value: a form names none."""

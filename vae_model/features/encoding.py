@@ -37,6 +37,7 @@ class Layout:
         nullable: [N] columns that had absent values in training: their absence is modelled.
         counted: [V] columns whose values were counted one by one.
         texts: [T] columns whose characters are judged.
+        prefixed: [P] columns whose beginnings are counted; their codes follow those of the `counted` columns.
     """
 
     columns: int
@@ -47,6 +48,7 @@ class Layout:
     nullable: tuple[int, ...]
     counted: tuple[int, ...] = ()
     texts: tuple[int, ...] = ()
+    prefixed: tuple[int, ...] = ()
 
     @cached_property
     def starts(self) -> npt.NDArray[np.intp]:
@@ -83,8 +85,8 @@ def choose_rows(numbers: Sequence[int] | npt.NDArray[np.intp]) -> Rows:
 @dataclass
 class Encoded:
     """Network inputs of n rows: x [P + B, n] float32, codes [C, n] int32, absent [K, n] bool; and what no network
-    reads: `values` [V, n] int32, the codes of the counted columns, and `texts` [T, n] float32, how unusual texts are by
-    their characters."""
+    reads: `values` [V + P, n] int32, the codes of the counted columns and of beginnings, and `texts` [T, n] float32,
+    how unusual texts are by their characters."""
 
     x: Floats
     codes: Codes
@@ -136,8 +138,20 @@ class TableEncoder:
             nullable=tuple(k for k, share in enumerate(self.absent_share) if share > 0),
             counted=tuple(k for k, counts in enumerate(self.counts) if counts is not None),
             texts=tuple(k for k, model in enumerate(self.texts) if model is not None),
+            prefixed=tuple(k for k, model in enumerate(self.texts) if model is not None and model.prefix_codes),
         )
         object.__setattr__(self, "layout", layout)
+
+    @cached_property
+    def value_sizes(self) -> tuple[int, ...]:
+        """[V + P] how many codes each row of `values` can have."""
+        counted = [counts.size for counts in self.counts if counts is not None]
+        return (*counted, *(model.prefix_codes for model in self.texts if model is not None and model.prefix_codes))
+
+    @cached_property
+    def value_owners(self) -> tuple[int, ...]:
+        """[V + P] the column of each row of `values`."""
+        return (*self.layout.counted, *self.layout.prefixed)
 
     @cached_property
     def names(self) -> list[str]:
@@ -196,20 +210,54 @@ class TableEncoder:
             found = self._known_texts[k, own] = np.concatenate([levels, np.zeros(2, np.float32)])
         return found if found is not None else np.zeros(2, np.float32)
 
+    def inputs_of_values(self, k: int) -> npt.NDArray[Any]:
+        """The network's inputs of each counted value of a column: [L] codes of a category, else [parts, L]."""
+        found = self._known_inputs.get(k)
+        counts, encoder = self.counts[k], self.encoders[k]
+        if found is None and counts is not None:
+            is_category = encoder.place == "category"
+            texts = isinstance(counts.levels, tuple)
+            values = to_arrow_text([str(v) for v in counts.levels]) if texts else to_arrow(np.asarray(counts.levels))
+            found = (
+                np.zeros(len(values), np.int32) if is_category else np.zeros((encoder.parts, len(values)), np.float32)
+            )
+            encoder.encode(values, found)
+            self._known_inputs[k] = found
+        if found is None:
+            raise ValueError(f"column {k} is not counted")
+        return found
+
+    @cached_property
+    def _known_inputs(self) -> dict[int, npt.NDArray[Any]]:
+        return {}
+
+    def prefixes_of_values(self, k: int) -> Codes:
+        """The code of the beginning of each counted value of a column, [L + 2]."""
+        model, counts = self.texts[k], self.counts[k]
+        if model is None or counts is None:
+            raise ValueError(f"column {k} has no counted beginnings")
+        levels = model.encode_prefixes(to_arrow_text([str(level) for level in counts.levels]))
+        known = len(model.prefixes)
+        return np.concatenate([levels, [known, known + 1]]).astype(np.int32)
+
     @cached_property
     def _known_texts(self) -> dict[tuple[int, bool], Floats]:
         return {}
 
     def _encode_values(self, batch: pa.RecordBatch, codes: Codes, absent: Bools) -> Codes:
-        """Codes of the counted columns, [V, n]."""
+        """Codes of the counted columns, then of beginnings, [V + P, n]."""
         layout = self.layout
-        values = np.empty((len(layout.counted), batch.num_rows), np.int32)
+        values = np.empty((len(layout.counted) + len(layout.prefixed), batch.num_rows), np.int32)
         for row, k in enumerate(layout.counted):
             counts, encoder, column = self.counts[k], self.encoders[k], batch.column(self.columns[k].name)
             if counts is None:
                 continue
             own = codes[layout.categories.index(k)] if encoder.place == "category" else None
             encoder.encode_values(counts, column, own, absent[k], values[row])
+        for row, k in enumerate(layout.prefixed, start=len(layout.counted)):
+            model = self.texts[k]
+            if model is not None:
+                values[row] = model.encode_prefixes(to_text(batch.column(self.columns[k].name)))
         return values
 
     def to_json(self) -> list[dict[str, Any]]:

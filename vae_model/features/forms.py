@@ -42,6 +42,16 @@ _KINDS = np.unique(CLASSES)
 _KIND_OF_CLASS = np.searchsorted(_KINDS, np.arange(256))
 
 
+def find_prefixes(data: Bytes, offsets: Offsets, size: int) -> npt.NDArray[np.int32]:
+    """The first bytes of each text as one number, [n]; what a text lacks is 0."""
+    padded = np.concatenate([data, np.zeros(size, np.uint8)])
+    prefixes = np.zeros(len(offsets) - 1, np.int32)
+    for i in range(size):
+        place = offsets[:-1] + i
+        prefixes = prefixes * 256 + np.where(place < offsets[1:], padded[np.minimum(place, len(data))], 0)
+    return prefixes.astype(np.int32)
+
+
 def to_bytes(text: pa.Array) -> tuple[Bytes, Offsets]:
     """The bytes of texts, at most MAX_BYTES of each, and where each begins, [n + 1]. NULL is empty."""
     n = len(text)

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from vae_model.features.forms import GRAINS, Grain, find_forms, to_bytes
-from vae_model.features.scales import Doubles, Floats
+from vae_model.features.forms import GRAINS, Grain, find_forms, find_prefixes, to_bytes
+from vae_model.features.scales import Codes, Doubles, Floats
 from vae_model.features.tails import Tails, fit_tails
 from vae_model.features.value_counts import ValueCounts, count_texts, never_seen
 
@@ -31,6 +32,10 @@ STEPS_PER_BIT = 12.0
 MAX_FORMS = 4_096
 # Forms of a grain repeat where at most this share of rows has one of its own.
 MAX_SINGLE_SHARE = 0.02
+# Beginnings are counted where the texts themselves hardly repeat: of so many bytes, if there are so few of them.
+PREFIX_BYTES = (3, 2)
+MIN_PREFIXES, MAX_PREFIXES = 5, 2_000
+MIN_SELDOM_SHARE = 0.2
 
 
 def _symbols() -> npt.NDArray[np.uint8]:
@@ -55,13 +60,17 @@ class TextModel:
         forms: how often each form was seen.
         trigrams: [32768] uint8 steps of -log2 p of the third symbol after two others.
         tails: of length, -length and the worst window.
-        own: the same for rows that are among the counted; known while training only.
+        prefixes: beginnings that were seen, ascending, as numbers; none where the texts themselves repeat.
+        prefix_bytes: how long they are.
+        own: `trigrams` for rows that are among the counted; known while training only.
     """
 
     grain: Grain
     forms: ValueCounts
     trigrams: npt.NDArray[np.uint8]
     tails: Tails
+    prefixes: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    prefix_bytes: int = 0
     own: npt.NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
 
     def measure(self, text: pa.Array, own: bool = False) -> Floats:
@@ -81,15 +90,34 @@ class TextModel:
         t: Floats = np.maximum(of_form, np.minimum(of_characters, most) + np.log1p(beyond))
         return t
 
+    def encode_prefixes(self, text: pa.Array) -> Codes:
+        """The code of each text's beginning, [n]: the number of those that were seen for another one, one more for
+        NULL."""
+        known = len(self.prefixes)
+        found = find_prefixes(*to_bytes(text), self.prefix_bytes)
+        codes = np.searchsorted(self.prefixes, found).clip(0, known - 1).astype(np.int32)
+        codes[self.prefixes[codes] != found] = known
+        if text.null_count:
+            codes[np.asarray(text.is_null().to_numpy(zero_copy_only=False))] = known + 1
+        return codes
+
+    @property
+    def prefix_codes(self) -> int:
+        """Codes of beginnings; 0 where they are not counted."""
+        return len(self.prefixes) + 2 if len(self.prefixes) else 0
+
     def to_tensors(self, prefix: str) -> dict[str, npt.NDArray[Any]]:
+        beginnings = {f"{prefix}.prefixes": self.prefixes.astype(np.float64)} if len(self.prefixes) else {}
         return {
             f"{prefix}.trigrams": self.trigrams,
+            **beginnings,
             **self.forms.to_tensors(f"{prefix}.forms"),
             **self.tails.to_tensors(f"{prefix}.tails"),
         }
 
     def to_json(self) -> dict[str, Any]:
-        return {"grain": self.grain, "forms": self.forms.to_json()}
+        beginnings = {"prefix_bytes": self.prefix_bytes} if len(self.prefixes) else {}
+        return {"grain": self.grain, "forms": self.forms.to_json(), **beginnings}
 
     @classmethod
     def load(cls, data: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]], prefix: str) -> TextModel:
@@ -98,6 +126,8 @@ class TextModel:
             ValueCounts.load(data["forms"], tensors, f"{prefix}.forms"),
             tensors[f"{prefix}.trigrams"],
             Tails.from_tensors(tensors, f"{prefix}.tails"),
+            tensors.get(f"{prefix}.prefixes", np.zeros(0)).astype(np.int32),
+            data.get("prefix_bytes", 0),
         )
 
 
@@ -109,7 +139,20 @@ def fit_text(text: pa.Array) -> TextModel:
     counted = np.bincount(_trigrams(data, offsets)[0], minlength=SYMBOLS**3).astype(np.float64)
     own = quantise(_information(counted, own=True))
     raw = _measure_characters(data, offsets, own) if len(known) else np.zeros((3, 1), np.float32)
-    return TextModel(grain, forms, quantise(_information(counted, own=False)), fit_tails(raw), own)
+    trigrams = quantise(_information(counted, own=False))
+    return TextModel(grain, forms, trigrams, fit_tails(raw), *_choose_prefixes(known), own)
+
+
+def _choose_prefixes(text: pa.Array) -> tuple[npt.NDArray[np.int32], int]:
+    """The beginnings of texts that hardly repeat, and how long they are; none where they do, or begin alike."""
+    counts = pc.value_counts(text).field("counts").to_numpy()
+    if not len(text) or counts[counts <= 2].sum() < MIN_SELDOM_SHARE * len(text):
+        return np.zeros(0, np.int32), 0
+    for size in PREFIX_BYTES:
+        found = np.unique(find_prefixes(*to_bytes(text), size))
+        if MIN_PREFIXES <= len(found) <= MAX_PREFIXES:
+            return found, size
+    return np.zeros(0, np.int32), 0
 
 
 def _choose_grain(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> tuple[Grain, ValueCounts]:

@@ -79,10 +79,15 @@ class ValueCounts:
         out[absent] = len(self.levels) + 1
 
     @cached_property
+    def with_ends(self) -> Doubles:
+        """[L + 2] rows of each code: of levels, of one never seen, of none."""
+        return np.concatenate([self.counts, [0.0, float(self.absent)]])
+
+    @cached_property
     def surprise(self) -> Floats:
         """[L + 2] -log10 of the share of rows at least as rare as one of each code. A level seen once is as unusual as
         one never seen: the one row may be the same."""
-        counts = np.concatenate([self.counts, [0.0, float(self.absent)]])
+        counts = self.with_ends
         # All singles that are not kept are one more entry.
         every, mass = np.append(counts, 1.0), np.append(counts, float(self.singles))
         order = np.argsort(every, kind="stable")

@@ -24,7 +24,7 @@ from vae_model.schema import REASON
 from vae_model.scoring.repair import (
     decode_column,
     decode_rows,
-    expect_by_pair,
+    expect_by_counts,
     hide_columns,
     predict_conditionals,
     repair_column,
@@ -35,7 +35,7 @@ TOP = 3
 MIN_SHARE = 0.05
 # Expected where the value is what the model would guess, too: rare by itself or beside the others.
 USUAL = "something more usual"
-BY_TERMS = 0.05
+BY_TERMS, BY_EVIDENCE = 0.05, 0.4
 # Rows that are scored at once while a column of each is hidden.
 HIDDEN_ROWS = 30_000
 Indices = npt.NDArray[np.intp]
@@ -68,7 +68,8 @@ class Explainer:
 
     def _relief(self, block: Encoded) -> Floats:
         """[K, n] how much less unusual each row is once a column holds what is expected: the fall of the statistic and,
-        where several columns are to blame so that none helps alone, a little of that of the network's terms."""
+        where several columns are to blame so that none helps alone, a little of that of the network's terms, and of how
+        unusual each column is by itself."""
         columns, n = len(self.baseline), block.rows
         repaired = block.take(np.tile(np.arange(n), columns))
         shared = predict_conditionals(self.forward, block) if self.bundle.shape.peers else None
@@ -78,7 +79,12 @@ class Explainer:
         after, nats_after = self._judge(repaired)
         relief = np.maximum(before - after.reshape(columns, n), 0.0)
         nats = np.maximum(nats_before - nats_after.reshape(columns, n), 0.0)
-        return np.asarray(relief + BY_TERMS * before * _to_shares(nats), np.float32)
+        ranked = np.concatenate(
+            [mean_of_members(self.forward.score(b).ranked) for b in self.forward.split(block)], axis=1
+        )
+        evidence = self.bundle.views.evidence(ranked.copy(), block) if self.bundle.views else nats
+        terms = BY_TERMS * _to_shares(nats) + BY_EVIDENCE * _to_shares(np.square(evidence))
+        return np.asarray(relief + before * terms, np.float32)
 
     def _expect(self, block: Encoded, k: int, shared: list[Outputs] | None) -> list[Outputs]:
         """What is expected in column k: by the conditional model, or by the decoder that does not see it."""
@@ -178,19 +184,26 @@ class Explainer:
             for k in np.unique(columns[cells]):
                 mine = np.flatnonzero(columns[cells] == k)
                 values = decode_column(self.bundle, [take_outputs(o, mine) for o in outputs], int(k))
-                values = self._name_by_pair(block, mine, int(k), values)
+                values = self._name_by_counts(block, mine, int(k), values)
                 for position, value in zip(mine, values, strict=True):
                     words[start + position] = to_words(value)
         return words
 
-    def _name_by_pair(self, block: Encoded, rows: Indices, k: int, values: list[object]) -> list[object]:
-        """Expected values, those of a column of many levels by the pairs that were counted."""
-        codes = expect_by_pair(self.bundle, block.take(rows), k)
+    def _name_by_counts(self, block: Encoded, rows: Indices, k: int, values: list[object]) -> list[object]:
+        """Expected values, those that counting is surer of as it has them."""
+        found = expect_by_counts(self.bundle, block.take(rows), k)
         counts = self.bundle.encoder.counts[k] if self.bundle.encoder.counts else None
-        if codes is None or counts is None:
+        if found is None or counts is None:
             return values
-        known = len(counts.levels)
-        return [counts.levels[code] if code < known else value for code, value in zip(codes, values, strict=True)]
+        known, (codes, chosen) = len(counts.levels), found
+        dtype = self.bundle.features[k].family
+        named = [_as_family(counts.levels[code], dtype) if code < known else None for code in np.minimum(codes, known)]
+        return [name if use else value for name, use, value in zip(named, chosen, values, strict=True)]
+
+
+def _as_family(level: object, family: str) -> object:
+    """A counted level as a value of its column's type: levels are numbers or texts."""
+    return bool(level) if family == "boolean" and isinstance(level, float) else level
 
 
 def _tell(rows: Indices, observed: npt.NDArray[np.object_], expected: npt.NDArray[np.object_]) -> Indices:

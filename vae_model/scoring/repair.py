@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from vae_model.bundle.bundle import Bundle
 from vae_model.features.encoding import Encoded
-from vae_model.features.scales import Codes, Floats
+from vae_model.features.scales import Bools, Codes
 from vae_model.network.forward import Forward
 from vae_model.network.likelihood import Outputs
 
 Indices = npt.NDArray[np.intp]
+# Share of the training rows with what tells most for which an expected value holds.
+SURE = 0.5
 
 
 def take_outputs(outputs: Outputs, rows: Indices) -> Outputs:
@@ -44,8 +47,10 @@ def predict_conditionals(forward: Forward, block: Encoded) -> list[Outputs]:
 
 
 def repair_column(bundle: Bundle, rows: Encoded, expected: Sequence[Outputs], k: int) -> None:
-    """Put into column k of some rows, in place, what is expected there, the mean of the members."""
+    """Put into column k of some rows, in place, what is expected there: by the network (the mean of its members), or by
+    counting where that is surer."""
     layout = bundle.encoder.layout
+    by_counts = expect_by_counts(bundle, rows, k)
     rows.absent[k] = False
     if k in layout.categories:
         c = layout.categories.index(k)
@@ -56,54 +61,71 @@ def repair_column(bundle: Bundle, rows: Encoded, expected: Sequence[Outputs], k:
     else:
         parts = np.flatnonzero(np.asarray(layout.continuous) == k)
         rows.x[parts] = np.mean([o.mean[parts] for o in expected], axis=0)
-    _repair_value(bundle, rows, k)
+    counts = bundle.encoder.counts[k] if k in layout.counted else None
+    if counts is not None:
+        nearest = bundle.encoder.encoders[k].nearest_values(counts, inputs_of(bundle, rows, k))
+        rows.values[layout.counted.index(k)] = nearest
     if k in layout.texts:
         rows.texts[layout.texts.index(k)] = 0.0
+    lost = np.zeros(rows.rows, np.bool_)
     if k in layout.nullable:
-        lost = np.flatnonzero(np.mean([o.nulls[layout.nullable.index(k)] for o in expected], axis=0) > 0)
-        hidden = hide_columns(bundle, rows, lost, np.full(len(lost), k))
-        rows.x[:, lost], rows.codes[:, lost], rows.absent[k, lost] = hidden.x, hidden.codes, True
-        counts = bundle.encoder.counts[k] if bundle.encoder.counts else None
-        if counts is not None:
-            rows.values[layout.counted.index(k), lost] = len(counts.levels) + 1
+        lost = np.mean([o.nulls[layout.nullable.index(k)] for o in expected], axis=0) > 0
+    if by_counts is not None:
+        lost = _put_values(bundle, rows, k, *by_counts, lost)
+    if lost.any():
+        _put_null(bundle, rows, k, np.flatnonzero(lost))
+    if k in layout.prefixed:
+        beginnings = bundle.encoder.prefixes_of_values(k)
+        rows.values[len(layout.counted) + layout.prefixed.index(k)] = beginnings[rows.values[layout.counted.index(k)]]
 
 
-def _repair_value(bundle: Bundle, rows: Encoded, k: int) -> None:
-    """Set the value code of column k, in place, to that of the level nearest to what the inputs say."""
-    layout, encoder = bundle.encoder.layout, bundle.encoder.encoders[k]
-    if k not in layout.counted:
-        return
-    counts, row = bundle.encoder.counts[k], layout.counted.index(k)
-    if counts is None:
-        return
-    by_pair = expect_by_pair(bundle, rows, k)
-    if by_pair is not None:
-        rows.values[row] = by_pair
-        return
-    rows.values[row] = encoder.nearest_values(counts, inputs_of(bundle, rows, k))
+def _put_values(bundle: Bundle, rows: Encoded, k: int, values: Codes, chosen: Bools, lost: Bools) -> Bools:
+    """Put counted values into the chosen rows, in place; which rows are to hold no value."""
+    layout, known = bundle.encoder.layout, bundle.encoder.inputs_of_values(k)
+    rows.values[layout.counted.index(k), chosen] = values[chosen]
+    levels = known.shape[-1]
+    told = np.flatnonzero(chosen & (values < levels))
+    inputs_of(bundle, rows, k)[..., told] = known[..., values[told]]
+    without: Bools = np.where(chosen, values == levels + 1, lost)
+    return without
 
 
-def inputs_of(bundle: Bundle, rows: Encoded, k: int) -> Codes | Floats:
-    """The network's inputs of column k: [n] codes of a category, else [parts, n]."""
+def _put_null(bundle: Bundle, rows: Encoded, k: int, lost: Indices) -> None:
+    layout = bundle.encoder.layout
+    hidden = hide_columns(bundle, rows, lost, np.full(len(lost), k))
+    rows.x[:, lost], rows.codes[:, lost], rows.absent[k, lost] = hidden.x, hidden.codes, True
+    counts = bundle.encoder.counts[k] if k in layout.counted else None
+    if counts is not None:
+        rows.values[layout.counted.index(k), lost] = len(counts.levels) + 1
+
+
+def inputs_of(bundle: Bundle, rows: Encoded, k: int) -> npt.NDArray[Any]:
+    """The network's inputs of column k, a view: [n] codes of a category, else [parts, n]."""
     layout = bundle.encoder.layout
     if k in layout.categories:
         codes: Codes = rows.codes[layout.categories.index(k)]
         return codes
     if k in layout.booleans:
-        return rows.x[[len(layout.continuous) + layout.booleans.index(k)]]
-    return rows.x[np.flatnonzero(np.asarray(layout.continuous) == k)]
+        first = len(layout.continuous) + layout.booleans.index(k)
+        return rows.x[first : first + 1]
+    first = layout.first_part(k)
+    return rows.x[first : first + bundle.encoder.encoders[k].parts]
 
 
-def expect_by_pair(bundle: Bundle, rows: Encoded, k: int) -> Codes | None:
-    """The value codes that go with the value that tells most about column k, where the network does not know all of its
-    levels; None where it does or nothing tells."""
+def expect_by_counts(bundle: Bundle, rows: Encoded, k: int) -> tuple[Codes, Bools] | None:
+    """The value codes that go with the value that tells most about column k, and the rows in which counting is surer
+    than the network: it holds for most training rows, or the network does not know the column's levels."""
     layout, encoder = bundle.encoder.layout, bundle.encoder.encoders[k]
     counts = bundle.encoder.counts[k] if k in layout.counted else None
-    if counts is None or bundle.views is None or encoder.knows_all(counts):
+    if counts is None or bundle.views is None:
         return None
     target = layout.counted.index(k)
-    pair = next((pair for pair in bundle.views.counted.pairs if pair.target == target), None)
-    return None if pair is None else pair.expect(rows.values[pair.condition])
+    given = next((given for given in bundle.views.counted.given if given.target == target), None)
+    if given is None:
+        return None
+    codes, share = given.expect(rows.values)
+    chosen: Bools = (share >= SURE) | (not encoder.knows_all(counts))
+    return codes, chosen & (codes != len(counts.levels))
 
 
 def decode_column(bundle: Bundle, outputs: Sequence[Outputs], k: int) -> list[object]:

@@ -10,8 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vae_model.bundle.bundle import Bundle
-from vae_model.bundle.profile import Profile, population_stability, profile_column
+from vae_model.bundle.profile import Profile, WatchedColumn, population_stability, profile_column
+from vae_model.features.arrays import to_text
 from vae_model.features.bins import BinCounts
+from vae_model.features.categories import TextEncoder
+from vae_model.features.columns import type_family
 from vae_model.features.encoding import Encoded
 from vae_model.features.scales import Doubles, to_array
 from vae_model.scoring.explainer import Explainer
@@ -40,7 +43,20 @@ def attach_profile(bundle: Bundle, sample: pa.Table, held_out: Encoded) -> Bundl
         for c, encoder in zip(bundle.features, bundle.encoder.encoders, strict=True)
     ]
     with_blame = [replace(c, blamed=round(float(share), 4)) for c, share in zip(columns, blamed, strict=True)]
-    return replace(bundle, profile=Profile(tuple(with_blame)))
+    names = [name for name in sample.column_names if name not in bundle.feature_names]
+    watched = [
+        _watch(name, sample.column(name)) for name in names if type_family(sample.schema.field(name).type) == "string"
+    ]
+    return replace(bundle, profile=Profile(tuple(with_blame), tuple(column for column in watched if column)))
+
+
+def _watch(name: str, values: pa.ChunkedArray) -> WatchedColumn | None:
+    """The forms of a string column that is no feature, runs of a class of characters as one: names count up."""
+    text = to_text(to_array(values))
+    if text.null_count == len(text):
+        return None
+    encoder = TextEncoder.of_forms(text.drop_null(), "runs")
+    return WatchedColumn(profile_column(name, "text", encoder, text), encoder)
 
 
 def _blame(bundle: Bundle, held_out: Encoded) -> Doubles:
@@ -76,7 +92,7 @@ def measure_nights(bundle: Bundle, batches: Iterable[pa.RecordBatch], night: str
         nulls = [abs(n.nulls / n.rows - null_share) for n in nights]
         usual_psi, usual_nulls = (round(max(0.0, float(np.quantile(v, USUAL))), 4) for v in (psi, nulls))
         columns.append(replace(column, usual_psi=usual_psi, usual_nulls=usual_nulls))
-    return replace(bundle, profile=Profile(tuple(columns)))
+    return replace(bundle, profile=replace(bundle.profile, columns=tuple(columns)))
 
 
 def _count_nights(bundle: Bundle, batches: Iterable[pa.RecordBatch], night: str) -> dict[object, list[BinCounts]]:

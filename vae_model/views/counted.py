@@ -22,9 +22,11 @@ from vae_model.features.encoding import Encoded, TableEncoder
 from vae_model.features.scales import Doubles, Floats
 from vae_model.features.tails import Tails, combine_squares, fit_tails
 from vae_model.features.value_counts import never_seen
-from vae_model.views.pair_counts import PairCounts, count_pairs
+from vae_model.views.pair_counts import GivenOthers, count_pairs
 
 MAX_PAIRED = 128
+# A value of more of the rows is known to be written so.
+SELDOM_SHARE = 0.001
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,12 @@ class Counted:
     Attributes:
         encoder: the table's, with the counts of its columns.
         ranges: tails of the `ranged` inputs, upward, then downward.
-        pairs: counted pairs.
+        given: of each column that others tell of, what is likely beside them.
     """
 
     encoder: TableEncoder
     ranges: Tails | None
-    pairs: tuple[PairCounts, ...]
+    given: tuple[GivenOthers, ...]
 
     def measure(self, block: Encoded, own: bool = False) -> dict[str, Doubles]:
         """The views, [n] each: power sums of columns' t, and of values alone, their characters too, the largest.
@@ -56,17 +58,33 @@ class Counted:
             found["ranges"] = self.ranges.largest(block.x[list(self.ranged)]).astype(np.float64)
         return found
 
+    def add_evidence(self, block: Encoded, squares: Floats) -> None:
+        """Add the squares of what counting says of each column to [K, n]."""
+        layout = self.encoder.layout
+        found = self._add_squares(self._values(block), block, own=False)
+        for row, k in enumerate(layout.counted):
+            squares[k] += found[row]
+        if self.ranges is not None:
+            x = block.x[list(self.ranged)]
+            t = np.maximum(self.ranges.apply(np.concatenate([x, -x])), 0.0)
+            for row, place in enumerate(self.ranged):
+                squares[layout.continuous[place]] += np.maximum(t[row], t[row + len(x)]) ** 2
+
     def _add_squares(self, terms: Floats, block: Encoded, own: bool) -> Floats:
         """[V + 2, n] sum of squares of t of what is said of each counted column: its value (the terms, overwritten),
         its pair, its characters; then absences and signs."""
         layout = self.encoder.layout
         np.square(terms, out=terms)
-        pair_t = np.empty(block.rows, np.float32)
-        for pair in self.pairs:
-            pair.measure(block.values, own, pair_t)
-            terms[pair.target] += pair_t * pair_t
+        spare = np.empty(block.rows, np.float32)
+        for given in self.given:
+            given.measure(block.values, own, spare)
+            terms[self._row_of[given.target]] += spare * spare
         for row, k in enumerate(layout.texts):
-            terms[layout.counted.index(k)] += block.texts[row] * block.texts[row]
+            place = layout.counted.index(k)
+            squares = block.texts[row] * block.texts[row]
+            if k in self._explained:
+                squares *= self._is_seldom[k].take(block.values[place], out=spare, mode="clip")
+            terms[place] += squares
         return terms
 
     def _values(self, block: Encoded) -> Floats:
@@ -76,7 +94,7 @@ class Counted:
             counts = self.encoder.counts[k]
             if counts is not None:
                 # All codes are in range: "clip" is the mode that needs no buffer.
-                counts.surprise.take(block.values[row], out=terms[row], mode="clip")
+                self._surprise[k].take(block.values[row], out=terms[row], mode="clip")
         columns, of_absence = self._absences
         absent = block.absent[columns]
         if absent.any():
@@ -85,6 +103,39 @@ class Counted:
         if len(rows):
             terms[-1] = ((block.x[rows] < zeros) * of_sign).max(axis=0)
         return terms
+
+    @cached_property
+    def _row_of(self) -> tuple[int, ...]:
+        """[V + P] the counted column, by its number among them, that each row of values is about."""
+        layout = self.encoder.layout
+        return tuple(layout.counted.index(k) for k in self.encoder.value_owners)
+
+    @cached_property
+    def _explained(self) -> frozenset[int]:
+        """Columns of which others tell."""
+        return frozenset(self.encoder.value_owners[given.target] for given in self.given)
+
+    @cached_property
+    def _surprise(self) -> Mapping[int, Floats]:
+        """T of each value alone, by counted column: where others tell of a column, a value that was seen more than once
+        is as likely as they say."""
+        found = {}
+        for k in self.encoder.layout.counted:
+            counts = self.encoder.counts[k]
+            if counts is not None:
+                known = counts.with_ends > 1.0 if k in self._explained else np.zeros(counts.size, np.bool_)
+                found[k] = np.where(known, np.float32(0.0), counts.surprise)
+        return found
+
+    @cached_property
+    def _is_seldom(self) -> Mapping[int, Floats]:
+        """1 for each value so seldom that its characters may be wrong each time, by text column, else 0."""
+        found = {}
+        for k in self.encoder.layout.texts:
+            counts = self.encoder.counts[k]
+            if counts is not None:
+                found[k] = (counts.with_ends < max(2.0, SELDOM_SHARE * counts.rows)).astype(np.float32)
+        return found
 
     @cached_property
     def ranged(self) -> tuple[int, ...]:
@@ -118,15 +169,15 @@ class Counted:
         tensors: dict[str, npt.NDArray[Any]] = {}
         if self.ranges is not None:
             tensors |= self.ranges.to_tensors("views.ranges")
-        for i, pair in enumerate(self.pairs):
-            tensors |= pair.to_tensors(f"views.pairs.{i}")
+        for i, given in enumerate(self.given):
+            tensors |= given.to_tensors(f"views.given.{i}")
         return tensors
 
     @classmethod
     def load(
-        cls, pairs: list[Mapping[str, Any]], tensors: Mapping[str, npt.NDArray[Any]], encoder: TableEncoder
+        cls, given: list[list[Mapping[str, Any]]], tensors: Mapping[str, npt.NDArray[Any]], encoder: TableEncoder
     ) -> Counted:
-        found = tuple(PairCounts.load(pair, tensors, f"views.pairs.{i}") for i, pair in enumerate(pairs))
+        found = tuple(GivenOthers.load(one, tensors, f"views.given.{i}") for i, one in enumerate(given))
         ranges = Tails.from_tensors(tensors, "views.ranges") if "views.ranges.knots" in tensors else None
         return cls(encoder, ranges, found)
 
@@ -136,6 +187,6 @@ def fit_counted(encoder: TableEncoder, rows: Encoded) -> Counted:
     alone = Counted(encoder, None, ())
     x = rows.x[list(alone.ranged)]
     ranges = fit_tails(np.concatenate([x, -x])) if len(x) else None
-    sizes = [counts.size for counts in encoder.counts if counts is not None]
-    targets = range(len(sizes)) if len(sizes) <= MAX_PAIRED else ()
-    return Counted(encoder, ranges, count_pairs(rows.values, sizes, targets))
+    sizes = encoder.value_sizes
+    given = count_pairs(rows.values, sizes, encoder.value_owners) if len(sizes) <= MAX_PAIRED else ()
+    return Counted(encoder, ranges, given)

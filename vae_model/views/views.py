@@ -70,6 +70,14 @@ class Views:
             raw["near"] = self.prototypes.distances(block).astype(np.float64)
         return raw
 
+    def evidence(self, ranked: Floats, block: Encoded) -> Floats:
+        """[K, n] how unusual each column is by itself: the sum of the squares of all t about it."""
+        terms = np.square(np.maximum(self.terms.apply(ranked), 0.0))
+        columns = self.counted.encoder.layout.columns
+        squares = terms[:columns] + terms[columns:] if len(terms) > columns else terms
+        self.counted.add_evidence(block, squares)
+        return squares
+
     def combine(self, raw: Mapping[str, Doubles]) -> Doubles:
         """The statistic, [n]: -log10 p of the views' power sum, and what single values are beyond their limit."""
         within = -self.calibrations["sum"].log10_p(self.add_up(raw))
@@ -102,7 +110,7 @@ class Views:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "pairs": [pair.to_json() for pair in self.counted.pairs],
+            "given": [given.to_json() for given in self.counted.given],
             "calibrations": {name: c.to_json() for name, c in self.calibrations.items()},
             "weights": dict(self.weights),
         }
@@ -111,7 +119,7 @@ class Views:
     def load(cls, data: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]], encoder: TableEncoder) -> Views:
         return cls(
             Tails.from_tensors(tensors, "views.terms"),
-            Counted.load(data["pairs"], tensors, encoder),
+            Counted.load(data["given"], tensors, encoder),
             Prototypes.from_tensors(tensors, len(encoder.layout.categories)),
             {n: Calibration.load(c, tensors, f"views.{n}.calibration") for n, c in data["calibrations"].items()},
             data["weights"],

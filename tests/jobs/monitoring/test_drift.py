@@ -171,3 +171,56 @@ def test_a_bundle_without_training_statistics_says_to_retrain(root):
     assert old.profile is None
     with pytest.raises(vm.DataError, match="retrain to get training statistics"):
         count_features(old, [pa.RecordBatch.from_pylist([{"x": 1.0}])])
+
+
+def make_tickets(rows: int, seed: int) -> pa.Table:
+    """Tickets with a text, a clock time as text, and a code that names them."""
+    rng = np.random.default_rng(seed)
+    return pa.table(
+        {
+            "code": [f"{2_000 + seed}-{n:06}" for n in rng.integers(0, 10**6, rows)],
+            "plate": [f"{chr(65 + a)}{chr(65 + b)} {n:04}" for a, b, n in rng.integers(0, [26, 26, 10**4], (rows, 3))],
+            "time": [f"{h:02}:{m:02}" for h, m in rng.integers(0, [24, 60], (rows, 2))],
+            "fine": rng.gamma(3.0, 10.0, rows).round(1),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def tickets():
+    return vm.fit(make_tickets(4_000, 0), vm.ColumnOptions(ignore=("code",)), epochs=1, members=1)
+
+
+def test_ordinary_texts_raise_no_alarm(tickets):
+    assert "code" in drift_of(tickets, make_tickets(2_000, 1))
+    assert not alarms_of(tickets, make_tickets(2_000, 1))
+
+
+@pytest.mark.parametrize(
+    ("column", "wrong", "words"),
+    [
+        (
+            "plate",
+            lambda v: f"{v[3:]}-{v[:2]}",
+            "plate: expected texts of a form like AA 9999, found 5.0% of other forms; a form like 9999-AA in 5.0%",
+        ),
+        ("time", lambda v: f"{v} h", ", found 5.0% of the form 9:9 a"),
+    ],
+)
+def test_a_form_that_changes_in_one_row_of_twenty_is_told_before_and_after(tickets, column, wrong, words):
+    rows = make_tickets(2_000, 2)
+    values = [wrong(v) if i % 20 == 0 else v for i, v in enumerate(rows[column].to_pylist())]
+    alarms = alarms_of(tickets, changed(rows, column, values))
+    assert set(alarms) == {column}
+    assert words in " ".join(alarms[column])
+
+
+def test_a_column_that_is_no_feature_is_watched_for_its_form(tickets):
+    again = vm.Bundle.from_bytes(tickets.to_bytes())
+    assert "code" not in again.feature_names
+    rows = make_tickets(2_000, 3)
+    alarms = alarms_of(again, changed(rows, "code", [f"x/{v[2:4]}/{v[5:]}" for v in rows["code"].to_pylist()]))
+    assert set(alarms) == {"code"}
+    assert "expected texts of a form like 9-9, found 100.0% of other forms; a form like a/9/9 in 100.0%" in " ".join(
+        alarms["code"]
+    )

@@ -10,11 +10,12 @@ import pytest
 
 import vae_model as vm
 from tests.vae_model.network.test_conditional import make_related
-from vae_model.features.encoding import fit_encoder
+from vae_model.features.encoding import Encoded, TableEncoder, fit_encoder
 from vae_model.features.tails import combine_columns
 from vae_model.views import pair_counts
+from vae_model.views.counted import fit_counted
 from vae_model.views.nearness import choose_prototypes
-from vae_model.views.pair_counts import PairCounts, count_pairs
+from vae_model.views.pair_counts import GivenOthers, count_pairs, mean_steps
 
 
 def make_sales(rows: int, seed: int) -> pa.Table:
@@ -84,32 +85,95 @@ def test_a_table_of_constants_is_scored_soberly() -> None:
     assert found[0] < 1.0 < found[1] < found[2] < 15
 
 
-def test_the_best_condition_is_chosen_and_unseen_pairs_are_rarest(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = make_sales(4_000, 3)
+def count_all(table: pa.Table) -> tuple[TableEncoder, Encoded, dict[str, GivenOthers]]:
+    """What others tell of each column of a table, by its name."""
     encoder = fit_encoder(vm.fit(table, epochs=1).features, table, 256, table.num_rows)
     encoded = encoder.encode(table.combine_chunks().to_batches()[0])
-    names = [encoder.columns[k].name for k in encoder.layout.counted]
-    sizes = [counts.size for counts in encoder.counts if counts is not None]
-    pairs = {names[p.target]: p for p in count_pairs(encoded.values, sizes, range(len(sizes)))}
-    assert names[pairs["currency"].condition] == "shop"
-    pair = pairs["currency"]
-    seen = np.zeros(pair.shape, np.bool_)
-    seen.reshape(-1)[pair.cells] = True
-    t = measure_all(pair)
-    assert t[seen].max() < 1.0
+    found = count_pairs(encoded.values, encoder.value_sizes, encoder.value_owners)
+    counted = len(encoder.layout.counted)
+    names = [encoder.names[k] + " (begin)" * (i >= counted) for i, k in enumerate(encoder.value_owners)]
+    return encoder, encoded, {names[given.target]: given for given in found}
+
+
+def test_the_best_condition_is_chosen_and_unseen_pairs_are_rarest(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, _, given = count_all(make_sales(4_000, 3))
+    first = given["currency"].pairs[0]
+    assert encoder.names[encoder.value_owners[first.condition]] == "shop"
+    alone = GivenOthers((first,), given["currency"].rarity)
+    seen = np.zeros(first.shape, np.bool_)
+    seen.reshape(-1)[first.cells] = True
+    t = measure_all(alone)
     known = seen.any(axis=1)
+    assert t[seen].max() < 1.0
     assert t[known][:, :3][~seen[known][:, :3]].min() > 3.0
+    # A sparse look-up says the same.
     monkeypatch.setattr(pair_counts, "MAX_CELLS", 0)
-    assert np.array_equal(measure_all(replace(pair)), t)
+    assert np.array_equal(measure_all(GivenOthers((replace(first),), alone.rarity)), t)
 
 
-def measure_all(pair: PairCounts) -> np.ndarray:
+def measure_all(given: GivenOthers) -> np.ndarray:
     """T of each pair of codes, [condition, target]."""
+    (pair,) = given.pairs
     values = np.zeros((1 + max(pair.target, pair.condition), pair.shape[0] * pair.shape[1]), np.int32)
     values[pair.condition], values[pair.target] = divmod(np.arange(values.shape[1]), pair.shape[1])
     out = np.empty(values.shape[1], np.float32)
-    pair.measure(values, False, out)
+    given.measure(values, False, out)
     return out.reshape(pair.shape)
+
+
+def make_places(rows: int, seed: int) -> pa.Table:
+    """Cities, seldom twice; their codes begin as their state does, and so does the telephone."""
+    rng = np.random.default_rng(seed)
+    state = rng.integers(0, 12, rows)
+    place = rng.integers(0, rows // 2, rows)
+    return pa.table(
+        {
+            "state": [f"S{s:02}" for s in state],
+            "area": [f"{s * 7 + 100}" for s in state],
+            "code": [f"{10 + s}{p:05}" for s, p in zip(state, place, strict=True)],
+        }
+    )
+
+
+def test_two_columns_tell_more_than_one_and_beginnings_tell_too() -> None:
+    encoder, encoded, given = count_all(make_places(6_000, 1))
+    assert {encoder.names[encoder.value_owners[p.condition]] for p in given["state"].pairs} == {"area", "code"}
+    assert "code (begin)" in given
+    # One of the two is wrong: less unusual than if both are.
+    values = np.repeat(encoded.values[:, :1], 2, axis=1)
+    other = np.flatnonzero(encoded.values[given["state"].target] != values[given["state"].target, 0])[0]
+    rows = [pair.condition for pair in given["state"].pairs]
+    values[rows[0]] = encoded.values[rows[0], other]
+    values[rows[1], 1] = encoded.values[rows[1], other]
+    steps = mean_steps(given["state"].pairs, values, own=False)
+    assert 0 < steps[0] < steps[1]
+
+
+def test_a_code_of_another_state_is_an_alert_and_named() -> None:
+    table = make_places(8_000, 2)
+    bundle = vm.fit(table)
+    rows = make_places(200, 3)
+    wrong = [f"{10 + (int(code[:2]) - 10 + 5) % 12}{code[2:]}" for code in rows["code"].to_pylist()]
+    scored = vm.score(rows.set_column(2, "code", pa.array(wrong)), bundle)
+    assert np.mean(scored["is_anomaly"].to_pylist()) > 0.9
+    first = [reasons[0]["column"] for reasons in scored["top_columns"].to_pylist() if reasons]
+    assert np.mean([name == "code" for name in first]) > 0.9
+    again = vm.Bundle.from_bytes(bundle.to_bytes())
+    assert vm.score(rows, again)["anomaly_score"].equals(vm.score(rows, bundle)["anomaly_score"])
+
+
+def test_what_is_known_is_judged_by_what_goes_with_it() -> None:
+    """A shop that is seldom is no news where its currency and its place are as ever."""
+    table = make_sales(6_000, 21)
+    shop, currency = table["shop"].to_pylist(), table["currency"].to_pylist()
+    shop[:6], currency[:6] = ["oslo"] * 6, ["NOK"] * 6
+    table = table.set_column(table.column_names.index("shop"), "shop", pa.array(shop))
+    table = table.set_column(table.column_names.index("currency"), "currency", pa.array(currency))
+    encoder, encoded, given = count_all(table)
+    counted = fit_counted(encoder, encoded)
+    alone = counted.measure(encoded)["values"]
+    assert "shop" in given
+    assert alone[:6].max() < 3.0
 
 
 def test_nearness_is_zero_for_a_prototype_and_grows() -> None:
