@@ -237,16 +237,18 @@ def _alarms_of_column(drift: Drift, profile: ColumnProfile, found: BinCounts, li
 def _describe_new(profile: ColumnProfile, found: BinCounts, limit: float) -> list[str]:
     """What is new in a column, with its form where that is new, too. A column of more levels than the model tells apart
     has new ones each night: there only a new form is news, in more than a few rows."""
-    form = max(found.new_forms, key=lambda form: found.new_forms[form], default="")
-    in_form = share_of(found.new_forms.get(form, 0), found.rows)
+    is_text = profile.kind == "text"
+    known = () if is_text else find_forms(*to_bytes(pa.array(profile.levels)), "runs").cast(pa.string()).to_pylist()
+    forms = {form: rows for form, rows in found.new_forms.items() if form not in known}
+    form = max(forms, key=lambda form: forms[form], default="")
+    in_form = share_of(forms.get(form, 0), found.rows)
     now, before = share_of(found.unseen, found.rows), share_of(profile.unseen, profile.rows)
     name, usual = profile.name, profile.levels[0] if profile.levels else ""
-    if profile.kind == "text":
+    if is_text:
         return [
             f"{name}: expected texts of a form like {usual}, found {now:.1%} of other forms; {form} in {in_form:.1%}"
         ]
-    known = {one.decode() for one in find_forms(*to_bytes(pa.array(profile.levels)), "runs").to_pylist()}
-    is_new = bool(form) and form not in known and in_form > limit and found.new_forms[form] >= MIN_NEW_ROWS
+    is_new = in_form > limit and forms.get(form, 0) >= MIN_NEW_ROWS
     if before > MANY_UNSEEN:
         return [f"{name}: expected values like {usual}, found {in_form:.1%} of the form {form}"] if is_new else []
     of_form = f"; {in_form:.1%} of a new form, {form}, where values are like {usual}" if is_new else ""
