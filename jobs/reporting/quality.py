@@ -17,6 +17,7 @@ from vae_model.features.words import to_words
 
 NULL_SURPLUS = 0.01
 _SHOWN_VALUES = 5
+_DAY_S = 86_400
 
 
 @dataclass(frozen=True)
@@ -90,13 +91,20 @@ def _describe(name: str, counts: ColumnCounts, then: tuple[Encoder, float] | Non
         low=_in_words(found.low, dtype),
         high=_in_words(found.high, dtype),
         mean=_in_words(mean, dtype) if math.isfinite(mean) and is_quantity else "",
-        low_then=_in_words(low_then, dtype),
-        high_then=_in_words(high_then, dtype),
+        low_then=_in_words(low_then, _type_of_bounds(encoder, dtype)),
+        high_then=_in_words(high_then, _type_of_bounds(encoder, dtype)),
         unseen=unseen,
         unseen_values=tuple((value, tally.rows) for value, tally in new[:_SHOWN_VALUES]),
         outside=outside,
         remarks=tuple(_find_remarks(share, share_then, unseen, outside, infinite, seen)),
     )
+
+
+def _type_of_bounds(encoder: Encoder | None, dtype: pa.DataType) -> pa.DataType:
+    """Of a moment that arrives as text, bounds are moments all the same."""
+    if encoder is None or encoder.bounds is None or encoder.is_quantity or pt.is_temporal(dtype):
+        return dtype
+    return pa.time32("s") if encoder.bounds[1] <= _DAY_S else pa.timestamp("s")
 
 
 def _find_remarks(

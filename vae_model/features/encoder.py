@@ -15,10 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from vae_model.features.arrays import to_numpy, to_text
 from vae_model.features.bins import BinCounts, Bins, choose_edges, tally
+from vae_model.features.parse import is_text
 from vae_model.features.scales import Bools, Codes, Doubles, to_doubles
 from vae_model.features.text_model import TextModel
-from vae_model.features.value_counts import ValueCounts, count_numbers, number_values
+from vae_model.features.value_counts import ValueCounts, count_numbers, count_texts, number_values
 from vae_model.features.words import describe_range
 
 # Where a column's inputs lie: in the rows of x, in those behind them (-1 or 1), or among the codes.
@@ -90,17 +92,26 @@ class Encoder(ABC):
         )
 
     def count(self, values: pa.Array) -> ValueCounts | None:
-        """How often each value occurs; None where values do not repeat."""
+        """How often each value occurs; None where values do not repeat. What arrives as text is counted as text."""
+        return count_texts(to_text(values), singles=False) if is_text(values) else self.count_known(values)
+
+    def count_known(self, values: pa.Array) -> ValueCounts | None:
+        """The same of values of the kind's own types."""
         return count_numbers(*number_values(values))
 
     def encode_values(
         self, counts: ValueCounts, values: pa.Array, codes: Codes | None, absent: Bools, out: Codes
     ) -> None:
         """Write the codes of counted values, [n]; `codes` are a category's own."""
-        counts.encode_numbers(number_values(values)[0], absent, out)
+        if is_text(values):
+            counts.encode_texts(to_text(values), to_numpy(values.is_null()), out)
+        else:
+            counts.encode_numbers(number_values(values)[0], absent, out)
 
     def nearest_values(self, counts: ValueCounts, inputs: npt.NDArray[Any]) -> Codes:
         """The codes of the counted values nearest to what [parts, n] inputs (a category: [n] codes) say, [n]."""
+        if isinstance(counts.levels, tuple):  # texts: the least surprising one, since a number has many spellings
+            return np.full(inputs.shape[-1], np.argmin(counts.surprise[:-1]), np.int32)
         levels = np.asarray(counts.levels, np.float64)
         expected = np.asarray(self.decode(inputs), np.float64)
         if len(levels) < 2:

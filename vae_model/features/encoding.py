@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from vae_model.features.arrays import to_arrow, to_arrow_text, to_text
+from vae_model.features.arrays import to_arrow, to_arrow_text, to_numpy, to_text
 from vae_model.features.columns import Column
 from vae_model.features.encoder import Encoder, FitHints
 from vae_model.features.kinds import KINDS, encoder_from_json, encoder_to_json
@@ -198,7 +198,10 @@ class TableEncoder:
             if len(unknown):
                 text = to_text(batch.column(self.columns[k].name)).take(to_arrow(unknown))
                 terms[row, unknown] = model.measure(text, own)
-            terms[row, absent[k]] = 0.0
+            # What does not read as the column's kind is no value for the network, but has characters.
+            is_read = self.encoders[k].place == "category"
+            nulls = absent[k] if is_read else to_numpy(batch.column(self.columns[k].name).is_null())
+            terms[row, nulls] = 0.0
         return terms
 
     def _of_levels(self, k: int, own: bool) -> Floats:

@@ -1,4 +1,4 @@
-"""The list of column kinds."""
+"""The list of column kinds; a string is of the first one that recognises it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ KINDS: Final[Mapping[str, type[Any]]] = {
         NumberEncoder,
         BooleanEncoder,
         CategoryEncoder,
-        TextEncoder,
         TimeEncoder,
         ClockEncoder,
         VectorEncoder,
+        TextEncoder,
     )
 }
 

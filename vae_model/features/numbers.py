@@ -18,6 +18,7 @@ import pyarrow.types as pt
 from vae_model.features.arrays import fill_null, to_arrow, to_numpy
 from vae_model.features.bins import BinCounts, Bins, tally
 from vae_model.features.encoder import NO_HINTS, Encoder, FitHints, Place
+from vae_model.features.parse import are_amounts, is_text, parse_numbers
 from vae_model.features.scales import Bools, Doubles, Floats, fit_rank_scale, fit_scale, soft_clip, to_doubles, unclip
 from vae_model.features.words import describe_nulls
 
@@ -39,7 +40,7 @@ class NumberEncoder(Encoder):
     scores: tuple[float, ...] = ()
     kind: ClassVar[str] = "number"
     families: ClassVar[tuple[str, ...]] = ("integer", "floating", "duration")
-    also: ClassVar[tuple[str, ...]] = ("boolean",)
+    also: ClassVar[tuple[str, ...]] = ("boolean", "string")
     is_quantity: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (*Encoder.faults, "x 1000", "x 1.6", "wrong sign", "zero", "-999")
 
@@ -66,7 +67,7 @@ class NumberEncoder(Encoder):
     @classmethod
     def fit(cls, values: pa.Array, hints: FitHints = NO_HINTS) -> Self:
         """Statistics over the finite values. A constant column gets 1 % of its value (or 1) as its scale."""
-        x = to_doubles(values)
+        x = to_numbers(values)
         x = x[np.isfinite(x)]
         mean, std = fit_scale(x)
         low, high = (float(x.min()), float(x.max())) if x.size else (mean, mean)
@@ -75,7 +76,7 @@ class NumberEncoder(Encoder):
 
     def encode(self, values: pa.Array, out: Floats) -> Bools:
         """Write [parts, n] inputs into `out`; return [n] True where there is no value (NULL or NaN)."""
-        x = to_doubles(values)
+        x = to_numbers(values)
         z = (x - self.mean) * (1.0 / self.std)
         absent: Bools = np.isnan(z)
         if self.quantiles:
@@ -91,8 +92,21 @@ class NumberEncoder(Encoder):
         x = np.clip(unclip(parts[0].astype(np.float64)) * self.std + self.mean, self.low, self.high)
         return [float(v) for v in (np.round(x) if self.is_integer else x)]
 
+    @classmethod
+    def recognises(cls, values: pa.ChunkedArray, max_categories: int) -> bool:
+        """Amounts that arrive as text: `12.0 oz`, `$1,250.00`."""
+        return is_text(values) and are_amounts(values)
+
+    def measure(self, values: pa.Array) -> Doubles:
+        return to_numbers(values)
+
     def arrow_type(self, dtype: pa.DataType) -> pa.DataType:
         return dtype if pt.is_integer(dtype) else pa.float64()
+
+
+def to_numbers(values: pa.Array) -> Doubles:
+    """Numbers, also those that arrive as text, as float64; NaN where there is none."""
+    return parse_numbers(values) if is_text(values) else to_doubles(values)
 
 
 @dataclass(frozen=True)
@@ -144,7 +158,7 @@ class VectorEncoder(Encoder):
         rows: list[list[float]] = (z * np.asarray(self.std) + np.asarray(self.mean)).tolist()
         return rows
 
-    def count(self, values: pa.Array) -> None:
+    def count_known(self, values: pa.Array) -> None:
         return None
 
     @classmethod

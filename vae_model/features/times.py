@@ -12,6 +12,7 @@ import pyarrow.types as pt
 
 from vae_model.features.bins import Bins
 from vae_model.features.encoder import NO_HINTS, Encoder, FitHints
+from vae_model.features.parse import are_moments, is_text, parse_moments
 from vae_model.features.scales import Bools, Doubles, Floats, fit_scale, soft_clip, to_array, to_doubles
 
 _DAY_S = 86_400
@@ -37,6 +38,7 @@ class TimeEncoder(Encoder):
     linear: bool = False
     kind: ClassVar[str] = "time"
     families: ClassVar[tuple[str, ...]] = ("date", "timestamp", "time of day")
+    also: ClassVar[tuple[str, ...]] = ("string",)
     faults: ClassVar[tuple[str, ...]] = (*Encoder.faults, "a year late", "a year early", "day and month")
     PERIODS: ClassVar[dict[str, tuple[float, float]]] = {
         "minute": (3_600.0, 0.0),
@@ -107,7 +109,12 @@ class TimeEncoder(Encoder):
                 words[row].append(_phase_in_words(name, float(p)))
         return [", ".join(w) or "within the usual range" for w in words]
 
-    def count(self, values: pa.Array) -> None:
+    @classmethod
+    def recognises(cls, values: pa.ChunkedArray, max_categories: int) -> bool:
+        """Moments that arrive as text: `2014-01-01 01:15`, `11:38:36`."""
+        return is_text(values) and are_moments(values)
+
+    def count_known(self, values: pa.Array) -> None:
         return None
 
     def measure(self, values: pa.Array) -> Doubles:
@@ -154,6 +161,8 @@ def _phase_in_words(name: str, phase: float) -> str:
 def to_seconds(values: pa.Array) -> Doubles:
     """Seconds since the epoch (or midnight) as float64, NULL as NaN; time zones do not matter: the instant counts."""
     dtype = values.type
+    if is_text(values):
+        return parse_moments(values)
     if pt.is_date32(dtype):
         return to_doubles(values.cast(pa.int32())) * _DAY_S
     unit = "ms" if pt.is_date64(dtype) else dtype.unit

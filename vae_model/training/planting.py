@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vae_model.features.kinds import KINDS
+from vae_model.features.parse import is_text
 from vae_model.features.scales import Doubles, to_array
 
 Rows = npt.NDArray[np.intp]
@@ -79,7 +80,8 @@ def plant_faults(table: pa.Table, kinds: Mapping[str, str], count: int, seed: in
     """
     for name, kind in kinds.items():
         for fault in FAULTS:
-            if fault.name not in KINDS[kind].faults:
+            as_text = kind not in ("category", "text") and is_text(table[name])
+            if fault.name not in (KINDS["text"] if as_text else KINDS[kind]).faults:
                 continue
             rng = np.random.default_rng([seed, *name.encode(), *fault.name.encode()])
             rows = np.sort(rng.choice(table.num_rows, min(2 * count, table.num_rows), replace=False))
