@@ -57,7 +57,7 @@ def make_deliveries(rows: int, seed: int) -> pa.Table:
     return pa.table(
         {
             "left": [f"{d:%Y-%m-%d} {h:02}:{m:02}" for d, (h, m) in zip(day, morning, strict=True)],
-            "opens": [f"{h:02}:{m:02}:00" for h, m in rng.integers(0, [4, 60], (rows, 2)) + [8, 0]],
+            "opens": [f"{h:02}:{m:02}:00" for h, m in rng.integers([8, 0], [12, 60], (rows, 2))],
             "weight": [f"{w} kg" for w in weight],
             "price": [f"${w * 3 + 2:,.2f}" for w in weight],
             "zip": [f"{z:05}" for z in rng.integers(0, 99_999, rows)],
