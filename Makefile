@@ -60,8 +60,8 @@ format: setup ## Format the sources and apply the linter's safe fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: setup ## All tests in two processes, Spark's in one of them (ARGS="-k spark" chooses)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --ignore=tests/platforms $(ARGS)
+test: setup ## All tests in two processes (ARGS="-k spark" chooses)
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --ignore=tests/platforms $(ARGS)
 
 test-floors: setup $(FLOORS) ## What reads and writes Delta, at the oldest versions that pyproject.toml allows
 	$(dir $(FLOORS))bin/python -m pytest -W ignore::DeprecationWarning -W ignore::PendingDeprecationWarning -k "not spark" \

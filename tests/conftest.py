@@ -4,7 +4,6 @@ is the only thing here that needs Java."""
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,13 +79,3 @@ def orders_bundle(orders: pa.Table, tmp_path_factory: pytest.TempPathFactory) ->
     path = tmp_path_factory.mktemp("bundles") / "orders"
     vm.fit(orders, vm.ColumnOptions(ignore=("order_id", "day")), seed=1, epochs=2, members=1).save(path)
     return path
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes share the tests: one has those that need Spark, so that one JVM starts, the other takes the rest by
-    file."""
-    for item in items:
-        words = {*re.split(r"\W", item.name), *getattr(item, "fixturenames", ())}
-        group = "spark" if words & {"spark", "dataframe"} else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
