@@ -73,6 +73,33 @@ class Drift:
     alarms: tuple[str, ...] = ()
 
 
+# A row of the monitor table: the run, then the fields of `Drift`.
+DRIFT_SCHEMA: Final = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("column", pa.string()),
+        ("scored_version", pa.int64()),
+        ("scored_at", pa.timestamp("us", tz="UTC")),
+        ("where", pa.string()),
+        ("model_id", pa.string()),
+        ("run_rows", pa.int64()),
+        ("rows", pa.int64()),
+        ("psi", pa.float64()),
+        ("test", pa.string()),
+        ("statistic", pa.float64()),
+        ("p_value", pa.float64()),
+        ("null_share", pa.float64()),
+        ("expected_null_share", pa.float64()),
+        ("unseen_share", pa.float64()),
+        ("expected_unseen_share", pa.float64()),
+        ("value", pa.float64()),
+        ("expected", pa.float64()),
+        ("quantiles", pa.list_(pa.float64())),
+        ("alarms", pa.list_(pa.string())),
+    ]
+)
+
+
 def count_features(bundle: vm.Bundle, batches: Iterable[pa.RecordBatch]) -> dict[str, BinCounts]:
     """Count rows by the bins of the bundle's profile; feature columns that the batches lack are left out.
 

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from jobs.common.errors import AlarmError
 from jobs.engines.base import Engine, LogEntry, TableState
 from jobs.models.store import find_model
 from jobs.monitoring.drift import (
+    DRIFT_SCHEMA,
     Drift,
     compare_alerts,
     compare_features,
@@ -38,31 +39,6 @@ from jobs.predicates.conditions import equals, is_true
 from jobs.predicates.predicate import Predicate, combine, parse_where
 from jobs.tables.nights import find_night_column
 from jobs.tables.refs import incidents_ref, monitor_ref, target_ref
-
-SCHEMA: Final = pa.schema(
-    [
-        ("run_id", pa.string()),
-        ("column", pa.string()),
-        ("scored_version", pa.int64()),
-        ("scored_at", pa.timestamp("us", tz="UTC")),
-        ("where", pa.string()),
-        ("model_id", pa.string()),
-        ("run_rows", pa.int64()),
-        ("rows", pa.int64()),
-        ("psi", pa.float64()),
-        ("test", pa.string()),
-        ("statistic", pa.float64()),
-        ("p_value", pa.float64()),
-        ("null_share", pa.float64()),
-        ("expected_null_share", pa.float64()),
-        ("unseen_share", pa.float64()),
-        ("expected_unseen_share", pa.float64()),
-        ("value", pa.float64()),
-        ("expected", pa.float64()),
-        ("quantiles", pa.list_(pa.float64())),
-        ("alarms", pa.list_(pa.string())),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -244,7 +220,7 @@ def _to_table(drifts: Sequence[Drift], run: Run, rows: int) -> pa.Table:
         "model_id": run.model_id,
         "run_rows": rows,
     }
-    return pa.Table.from_pylist([{**shared, **asdict(drift)} for drift in drifts], SCHEMA)
+    return pa.Table.from_pylist([{**shared, **asdict(drift)} for drift in drifts], DRIFT_SCHEMA)
 
 
 def _report(reporter: Reporter, drifts: Sequence[Drift], incidents: Sequence[Incident]) -> None:
