@@ -73,6 +73,9 @@ class CategoryEncoder(Encoder):
     def decode(self, codes: npt.NDArray[np.int64]) -> list[str]:
         return [self.levels[c] if c < self.unseen else "another value" for c in codes]
 
+    def arrow_type(self, dtype: pa.DataType) -> pa.DataType:
+        return pa.string()
+
     def absent_share(self, values: pa.Array) -> float:
         return float(values.null_count / len(values)) if len(values) else 0.0
 

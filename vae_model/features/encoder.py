@@ -75,6 +75,10 @@ class Encoder(ABC):
     def decode(self, parts: npt.NDArray[Any]) -> Sequence[object]:
         """Back to the column's own values, or to words, from [parts, n] inputs (a category: [n] codes)."""
 
+    @abstractmethod
+    def arrow_type(self, dtype: pa.DataType) -> pa.DataType:
+        """Of decoded values, for a column of a type."""
+
     @classmethod
     def recognises(cls, values: pa.ChunkedArray, max_categories: int) -> bool:
         """Whether a sample of a column of one of the families `also` can only be of this kind."""
@@ -141,10 +145,6 @@ class Encoder(ABC):
     def find_new(self, values: pa.Array) -> pa.Array | None:
         """The values whose level training did not keep, as levels; None for a kind without levels."""
         return None
-
-    def arrow_type(self, dtype: pa.DataType) -> pa.DataType:
-        """Of decoded values, for a column of a type."""
-        return pa.string()
 
     @property
     def outcomes(self) -> int:

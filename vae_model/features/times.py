@@ -114,6 +114,9 @@ class TimeEncoder(Encoder):
         """Moments that arrive as text: `2014-01-01 01:15`, `11:38:36`."""
         return is_text(values) and are_moments(values)
 
+    def arrow_type(self, dtype: pa.DataType) -> pa.DataType:
+        return pa.string()
+
     def count_known(self, values: pa.Array) -> None:
         return None
 
