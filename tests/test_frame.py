@@ -100,6 +100,19 @@ def test_jobs_import_vae_model_and_never_back(root: Path) -> None:
         assert not imported_packages(file) & {"jobs", "pyspark", "delta", "deltalake", "typer", "rich", "tests"}, file
 
 
+def test_every_room_has_its_place_and_launchers_are_imported_by_nobody(root: Path) -> None:
+    contracts = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = [contract["layers"] for contract in contracts if contract.get("containers") == ["jobs"]]
+    rooms = {folder.name for folder in (root / "jobs").iterdir() if (folder / "__init__.py").exists()}
+    assert {name.strip() for layer in layers for name in layer.split("|")} == rooms - {"orchestrators"}
+    launchers = {file.stem for file in (root / "jobs").glob("*.py")} - {"__init__"}
+    assert "score" in launchers
+    for file in python_files(root, "jobs"):
+        text = file.read_text(encoding="utf-8")
+        assert file.parent.name != "jobs" or len(text.splitlines()) <= 15, file
+        assert not re.search(rf"(from|import) jobs\.({'|'.join(launchers)})( |$)", text, re.MULTILINE), file
+
+
 def test_torch_and_scipy_are_imported_by_training_alone(root: Path) -> None:
     for file in python_files(root, "jobs"):
         assert not imported_packages(file) & TRAINING_ONLY, file
