@@ -162,8 +162,8 @@ def compare_column(profile: ColumnProfile, found: BinCounts, limits: Monitor) ->
         p_value,
         null_share=share_of(found.nulls, found.rows),
         expected_null_share=share_of(profile.nulls, profile.rows),
-        unseen_share=share_of(found.unseen, found.rows) if profile.levels else None,
-        expected_unseen_share=share_of(profile.unseen, profile.rows) if profile.levels else None,
+        unseen_share=share_of(found.unseen, found.rows) if profile.levels or found.unseen else None,
+        expected_unseen_share=share_of(profile.unseen, profile.rows) if profile.levels or found.unseen else None,
     )
     return _with_alarms(drift, _alarms_of_column(drift, profile, found, limits))
 
@@ -265,7 +265,11 @@ def _describe_new(profile: ColumnProfile, found: BinCounts, limit: float) -> lis
     """What is new in a column, with its form where that is new, too. A column of more levels than the model tells apart
     has new ones each night: there only a new form is news, in more than a few rows."""
     is_text = profile.kind == "text"
-    known = () if is_text else find_forms(*to_bytes(pa.array(profile.levels)), "runs").cast(pa.string()).to_pylist()
+    known = (
+        ()
+        if is_text or not profile.levels
+        else find_forms(*to_bytes(pa.array(profile.levels)), "runs").cast(pa.string()).to_pylist()
+    )
     forms = {form: rows for form, rows in found.new_forms.items() if form not in known}
     form = max(forms, key=lambda form: forms[form], default="")
     in_form = share_of(forms.get(form, 0), found.rows)
@@ -274,6 +278,10 @@ def _describe_new(profile: ColumnProfile, found: BinCounts, limit: float) -> lis
     if is_text:
         return [
             f"{name}: expected texts of a form like {usual}, found {now:.1%} of other forms; {form} in {in_form:.1%}"
+        ]
+    if not profile.levels:
+        return [
+            f"{name}: expected texts that read as a {profile.kind}, found {now:.1%} that do not; {form} in {in_form:.1%}"
         ]
     is_new = in_form > limit and forms.get(form, 0) >= MIN_NEW_ROWS
     if before > MANY_UNSEEN:

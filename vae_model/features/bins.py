@@ -8,7 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from vae_model.features.forms import Grain, find_forms, to_bytes
 from vae_model.features.scales import Doubles
 
 BINS = 20
@@ -59,6 +62,15 @@ def choose_edges(x: Doubles) -> tuple[float, ...]:
         return ()
     inner = np.quantile(x, np.linspace(0.0, 1.0, BINS + 1)[1:], method="inverted_cdf")
     return tuple(map(float, np.unique([np.nextafter(x.min(), -np.inf), *inner])))
+
+
+def count_forms(text: pa.Array, grain: Grain) -> dict[str, int]:
+    """The most frequent forms of some texts."""
+    if not len(text):
+        return {}
+    counted = pc.value_counts(find_forms(*to_bytes(text), grain)).to_pylist()
+    most = sorted(counted, key=lambda entry: (-entry["counts"], entry["values"]))[:MAX_NEW_FORMS]
+    return {entry["values"].decode(): entry["counts"] for entry in most}
 
 
 def tally(codes: npt.NDArray[Any], bins: int) -> Tally:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vae_model.features.arrays import fill_null, to_arrow_text, to_numpy, to_text
-from vae_model.features.bins import MAX_LEVELS, MAX_NEW_FORMS, BinCounts, Bins, tally
+from vae_model.features.bins import MAX_LEVELS, MAX_NEW_FORMS, BinCounts, Bins, count_forms, tally
 from vae_model.features.encoder import NO_HINTS, Encoder, FitHints, Place
 from vae_model.features.forms import Grain, find_forms, form_in_words, to_bytes
 from vae_model.features.scales import Bools, Codes
@@ -120,9 +120,7 @@ class CategoryEncoder(Encoder):
 
     def _count_forms(self, new: pa.Array) -> dict[str, int]:
         """The most frequent forms of new levels, runs of a class of characters as one: words differ in length."""
-        counted = pc.value_counts(find_forms(*to_bytes(new), "runs")).to_pylist()
-        most = sorted(counted, key=lambda entry: (-entry["counts"], entry["values"]))[:MAX_NEW_FORMS]
-        return {entry["values"].decode(): entry["counts"] for entry in most}
+        return count_forms(new, "runs")
 
     def find_new(self, values: pa.Array) -> pa.Array:
         text = self.to_levels(values).drop_null()

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from vae_model.features.arrays import to_numpy, to_text
-from vae_model.features.bins import BinCounts, Bins, choose_edges, tally
+from vae_model.features.arrays import to_arrow, to_numpy, to_text
+from vae_model.features.bins import BinCounts, Bins, choose_edges, count_forms, tally
 from vae_model.features.parse import is_text
 from vae_model.features.scales import Bools, Codes, Doubles, to_doubles
 from vae_model.features.text_model import TextModel
@@ -140,7 +140,13 @@ class Encoder(ABC):
         """Values counted by bins. NaN counts as no value, infinity as a very large one."""
         x = self.measure(values)
         absent = np.isnan(x)
-        return BinCounts(tally(np.searchsorted(bins.edges, x[~absent]), len(bins.edges) + 1), int(absent.sum()))
+        counts = tally(np.searchsorted(bins.edges, x[~absent]), len(bins.edges) + 1)
+        if not is_text(values):
+            return BinCounts(counts, int(absent.sum()))
+        # What does not read is there all the same, beyond all values and in a form of its own.
+        unread = to_text(values).filter(to_arrow(absent)).drop_null()
+        counts[-1] += len(unread)
+        return BinCounts(counts, values.null_count, len(unread), count_forms(unread, "runs"))
 
     def find_new(self, values: pa.Array) -> pa.Array | None:
         """The values whose level training did not keep, as levels; None for a kind without levels."""

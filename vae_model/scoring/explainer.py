@@ -83,7 +83,7 @@ class Explainer:
             [mean_of_members(self.forward.score(b).ranked) for b in self.forward.split(block)], axis=1
         )
         evidence = self.bundle.views.evidence(ranked.copy(), block) if self.bundle.views else nats
-        terms = BY_TERMS * _to_shares(nats) + BY_EVIDENCE * _to_shares(np.square(evidence))
+        terms = BY_TERMS * _to_shares(nats) + BY_EVIDENCE * _to_shares(evidence**4)
         return np.asarray(relief + before * terms, np.float32)
 
     def _expect(self, block: Encoded, k: int, shared: list[Outputs] | None) -> list[Outputs]:

@@ -181,6 +181,7 @@ def make_tickets(rows: int, seed: int) -> pa.Table:
             "code": [f"{2_000 + seed}-{n:06}" for n in rng.integers(0, 10**6, rows)],
             "plate": [f"{chr(65 + a)}{chr(65 + b)} {n:04}" for a, b, n in rng.integers(0, [26, 26, 10**4], (rows, 3))],
             "time": [f"{h:02}:{m:02}" for h, m in rng.integers(0, [24, 60], (rows, 2))],
+            "street": [f"st{''.join(chr(97 + c) for c in cs)}" for cs in rng.integers(0, 9, (rows, 3))],
             "fine": rng.gamma(3.0, 10.0, rows).round(1),
         }
     )
@@ -204,7 +205,8 @@ def test_ordinary_texts_raise_no_alarm(tickets):
             lambda v: f"{v[3:]}-{v[:2]}",
             "plate: expected texts of a form like AA 9999, found 5.0% of other forms; a form like 9999-AA in 5.0%",
         ),
-        ("time", lambda v: f"{v} h", ", found 5.0% of the form 9:9 a"),
+        ("time", lambda v: f"{v} h", "time: expected texts that read as a time, found 5.0% that do not; 9:9 a in 5.0%"),
+        ("street", lambda v: v.upper(), ", found 5.0% of the form A"),
     ],
 )
 def test_a_form_that_changes_in_one_row_of_twenty_is_told_before_and_after(tickets, column, wrong, words):

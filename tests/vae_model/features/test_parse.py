@@ -101,7 +101,9 @@ def test_wrong_values_and_wrong_forms_are_found_and_named(deliveries: vm.Bundle,
     scored = vm.score(rows.set_column(rows.column_names.index(column), column, pa.array(values)), deliveries)
     assert np.mean(scored["is_anomaly"].to_pylist()) > 0.8
     first = [reasons[0]["column"] for reasons in scored["top_columns"].to_pylist() if reasons]
-    assert np.mean([name == column for name in first]) > 0.8
+    # Of price and weight, which say the same, either may be the wrong one.
+    blamed = {"price", "weight"} if column in ("price", "weight") else {column}
+    assert np.mean([name in blamed for name in first]) > 0.8
 
 
 def test_clean_rows_and_odd_ones_are_scored(deliveries: vm.Bundle) -> None:
