@@ -280,9 +280,8 @@ def _describe_new(profile: ColumnProfile, found: BinCounts, limit: float) -> lis
             f"{name}: expected texts of a form like {usual}, found {now:.1%} of other forms; {form} in {in_form:.1%}"
         ]
     if not profile.levels:
-        return [
-            f"{name}: expected texts that read as a {profile.kind}, found {now:.1%} that do not; {form} in {in_form:.1%}"
-        ]
+        of_form = f"{form} in {in_form:.1%}"
+        return [f"{name}: expected texts that read as a {profile.kind}, found {now:.1%} that do not; {of_form}"]
     is_new = in_form > limit and forms.get(form, 0) >= MIN_NEW_ROWS
     if before > MANY_UNSEEN:
         return [f"{name}: expected values like {usual}, found {in_form:.1%} of the form {form}"] if is_new else []
