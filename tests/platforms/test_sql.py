@@ -128,7 +128,9 @@ def test_the_answers_tell_the_incident(answer) -> None:
     assert (worst["flight_date"], worst["carrier"], worst["because"]) == (INCIDENT, "UA", "distance")
     assert max(answer(2), key=lambda row: row["worst"])["carrier"] == "UA"
     assert max(answer(3), key=lambda row: row["p99"])["flight_date"] == INCIDENT
-    assert max(answer(6), key=lambda row: row["mean_share"])["because"] == "distance"
+    # Among columns that many alerts name: one that leads a single alert may well explain all of it.
+    often = [row for row in answer(6) if row["alerts"] >= 10]
+    assert max(often, key=lambda row: row["mean_share"])["because"] == "distance"
     assert answer(7)[0]["flight_date"] == INCIDENT
     incident = {row["flight_date"]: row["alerts"] for row in answer(9)}
     assert incident.pop(INCIDENT) > 10 * max(incident.values(), default=1)

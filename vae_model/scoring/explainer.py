@@ -35,7 +35,7 @@ TOP = 3
 MIN_SHARE = 0.05
 # Expected where the value is what the model would guess, too: rare by itself or beside the others.
 USUAL = "something more usual"
-BY_TERMS, BY_EVIDENCE = 0.05, 0.4
+BY_TERMS, BY_EVIDENCE = 0.05, 0.25
 # Rows that are scored at once while a column of each is hidden.
 HIDDEN_ROWS = 30_000
 Indices = npt.NDArray[np.intp]
