@@ -29,7 +29,6 @@ Doubles = npt.NDArray[np.float64]
 SIGNIFICANT: Final = 1e-4
 # Beyond what single nights of the training rows did.
 MARGIN: Final = 1.2
-# Mean KL of a latent unit below which its posterior is the prior, whatever the row.
 # Variance over rows of a latent unit's mean below which it says the same of every row.
 STILL_VARIANCE: Final = 1e-3
 # Beyond such a share of values without a level of their own, new values are no news.

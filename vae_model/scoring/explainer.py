@@ -30,6 +30,7 @@ from vae_model.scoring.repair import (
     repair_column,
     take_outputs,
 )
+from vae_model.views.views import Views
 
 TOP = 3
 MIN_SHARE = 0.05
@@ -51,7 +52,8 @@ class Explainer:
     def shares(self, encoded: Encoded, terms: Floats) -> Floats:
         """[K, n] shares of each row's surprise, each column of the result summing to 1 (0 where nothing surprises)."""
         if self.bundle.views is not None:
-            return _to_shares(np.concatenate([self._relief(block) for block in self.forward.split(encoded)], axis=1))
+            blocks = [self._relief(self.bundle.views, block) for block in self.forward.split(encoded)]
+            return _to_shares(np.concatenate(blocks, axis=1))
         surprise = np.empty_like(terms)
         total = sum_columns(terms)
         columns = len(terms)
@@ -66,7 +68,7 @@ class Explainer:
                 surprise[:, rows] += self._gain_of_repairs(encoded.take(rows))
         return _to_shares(surprise)
 
-    def _relief(self, block: Encoded) -> Floats:
+    def _relief(self, views: Views, block: Encoded) -> Floats:
         """[K, n] how much less unusual each row is once a column holds what is expected: the fall of the statistic and,
         where several columns are to blame so that none helps alone, a little of that of the network's terms, and of how
         unusual each column is by itself."""
@@ -75,14 +77,12 @@ class Explainer:
         shared = predict_conditionals(self.forward, block) if self.bundle.shape.peers else None
         for k in range(columns):
             repair_column(self.bundle, repaired.take(slice(k * n, (k + 1) * n)), self._expect(block, k, shared), k)
-        before, nats_before = self._judge(block)
-        after, nats_after = self._judge(repaired)
+        ranked = mean_of_members(self.forward.score(block).ranked)
+        nats_before, evidence = sum_columns(ranked), views.evidence(ranked.copy(), block)
+        before = views.statistic(ranked, block)
+        after, nats_after = self._judge(views, repaired)
         relief = np.maximum(before - after.reshape(columns, n), 0.0)
         nats = np.maximum(nats_before - nats_after.reshape(columns, n), 0.0)
-        ranked = np.concatenate(
-            [mean_of_members(self.forward.score(b).ranked) for b in self.forward.split(block)], axis=1
-        )
-        evidence = self.bundle.views.evidence(ranked.copy(), block) if self.bundle.views else nats
         terms = BY_TERMS * _to_shares(nats) + BY_EVIDENCE * _to_shares(evidence**4)
         return np.asarray(relief + before * terms, np.float32)
 
@@ -93,13 +93,13 @@ class Explainer:
         rows = np.arange(block.rows)
         return decode_rows(self.bundle, self.forward, hide_columns(self.bundle, block, rows, np.full(len(rows), k)))
 
-    def _judge(self, encoded: Encoded) -> tuple[Doubles, Doubles]:
+    def _judge(self, views: Views, encoded: Encoded) -> tuple[Doubles, Doubles]:
         """Statistic and nats of all terms of each row, [n] each."""
         statistics, nats = [], []
         for block in self.forward.split(encoded):
             ranked = mean_of_members(self.forward.score(block).ranked)
             nats.append(sum_columns(ranked))
-            statistics.append(self.bundle.views.statistic(ranked, block) if self.bundle.views else nats[-1])
+            statistics.append(views.statistic(ranked, block))
         return np.concatenate(statistics), np.concatenate(nats)
 
     def _score(self, encoded: Encoded) -> Floats:

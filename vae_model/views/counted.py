@@ -1,7 +1,7 @@
 """What counting says of a row, without a network, in two views:
 
 - counts: of each column its value alone (a level never seen or seldom, the first NULL, the first negative number), its
-  value given that of the one other column that tells most about it, and the characters of texts;
+  value given those of the one or two other columns that tell most about it, and the characters of texts;
 - ranges: numbers and moments at the ends of what training saw, or beyond, by the tails of their values.
 
 And beside them the values alone: one that cannot be must not drown in sums.
