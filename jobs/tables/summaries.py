@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from vae_model.features.arrays import rank_values
 from vae_model.features.encoder import Encoder
 from vae_model.features.scales import to_doubles
 
@@ -172,9 +173,9 @@ def _count_column(name: str, encoder: Encoder | None, values: pa.Array) -> list[
 
 
 def _count_unseen(name: str, new: pa.Array) -> list[Line]:
-    found = sorted(pc.value_counts(new).to_pylist(), key=lambda c: (-c["counts"], c["values"]))
+    found = rank_values(new)[:MAX_UNSEEN]
     lines: list[Line] = [("unseen", name, "", len(new), None, None, 0.0)]
-    return lines + [("unseen value", name, c["values"][:200], c["counts"], None, None, 0.0) for c in found[:MAX_UNSEEN]]
+    return lines + [("unseen value", name, value[:200], rows, None, None, 0.0) for value, rows in found]
 
 
 def _to_seconds(values: pa.Array) -> pa.Array:

@@ -57,3 +57,10 @@ def to_text(values: pa.Array) -> pa.Array:
     if pt.is_dictionary(values.type):
         values = values.dictionary_decode()
     return values if pt.is_string(values.type) else values.cast(pa.string())
+
+
+def rank_values(values: pa.Array) -> list[tuple[Any, int]]:
+    """Values without NULL and how often each occurs, the most frequent first, of equals the smallest."""
+    counted = pc.value_counts(values)
+    pairs = zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)
+    return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from vae_model.features.arrays import rank_values
 from vae_model.features.forms import Grain, find_forms, to_bytes
 from vae_model.features.scales import Doubles
 
@@ -68,9 +68,7 @@ def count_forms(text: pa.Array, grain: Grain) -> dict[str, int]:
     """The most frequent forms of some texts."""
     if not len(text):
         return {}
-    counted = pc.value_counts(find_forms(*to_bytes(text), grain)).to_pylist()
-    most = sorted(counted, key=lambda entry: (-entry["counts"], entry["values"]))[:MAX_NEW_FORMS]
-    return {entry["values"].decode(): entry["counts"] for entry in most}
+    return {form.decode(): rows for form, rows in rank_values(find_forms(*to_bytes(text), grain))[:MAX_NEW_FORMS]}
 
 
 def tally(codes: npt.NDArray[Any], bins: int) -> Tally:

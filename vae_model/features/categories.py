@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vae_model.features.arrays import fill_null, to_arrow_text, to_numpy, to_text
+from vae_model.features.arrays import fill_null, rank_values, to_arrow_text, to_numpy, to_text
 from vae_model.features.bins import MAX_LEVELS, MAX_NEW_FORMS, BinCounts, Bins, count_forms, tally
 from vae_model.features.encoder import NO_HINTS, Encoder, FitHints, Place
 from vae_model.features.forms import Grain, find_forms, form_in_words, to_bytes
@@ -54,8 +54,7 @@ class CategoryEncoder(Encoder):
 
     @classmethod
     def fit(cls, values: pa.Array, hints: FitHints = NO_HINTS) -> Self:
-        counts = pc.value_counts(to_text(values).drop_null())
-        return cls(choose_levels({c["values"]: c["counts"] for c in counts.to_pylist()}, hints.max_categories))
+        return cls(choose_levels(dict(rank_values(to_text(values).drop_null())), hints.max_categories))
 
     def encode(self, values: pa.Array, out: Codes) -> Bools:
         """Write [n] codes into `out`; return [n] True where there is no value."""
@@ -105,10 +104,9 @@ class CategoryEncoder(Encoder):
         return len(counts.levels) <= len(self.levels)
 
     def choose_bins(self, values: pa.Array) -> Bins:
-        known = pc.value_counts(self.to_levels(values).drop_null()).to_pylist()
-        known = [c for c in known if c["values"] in set(self.levels)]
-        frequent = sorted(known, key=lambda c: (-c["counts"], c["values"]))
-        return Bins(levels=tuple(c["values"] for c in frequent[:MAX_LEVELS]))
+        kept = set(self.levels)
+        known = [level for level, _ in rank_values(self.to_levels(values).drop_null()) if level in kept]
+        return Bins(levels=tuple(known[:MAX_LEVELS]))
 
     def count_by(self, bins: Bins, values: pa.Array) -> BinCounts:
         text = self.to_levels(values)
@@ -153,8 +151,8 @@ class TextEncoder(CategoryEncoder):
     @classmethod
     def of_forms(cls, text: pa.Array, grain: Grain) -> TextEncoder:
         """Of the most frequent forms of texts, at a grain."""
-        counted = pc.value_counts(find_forms(*to_bytes(text), grain).cast(pa.string())).to_pylist()
-        return cls(choose_levels({c["values"]: c["counts"] for c in counted}, MAX_FORM_LEVELS), grain)
+        counted = dict(rank_values(find_forms(*to_bytes(text), grain).cast(pa.string())))
+        return cls(choose_levels(counted, MAX_FORM_LEVELS), grain)
 
     @classmethod
     def recognises(cls, values: pa.ChunkedArray, max_categories: int) -> bool:
@@ -174,9 +172,8 @@ class TextEncoder(CategoryEncoder):
     @classmethod
     def describe(cls, values: pa.ChunkedArray) -> str:
         text = to_text(values.drop_null().combine_chunks())
-        counted = pc.value_counts(find_forms(*to_bytes(text), "characters")).to_pylist()
-        ordered = sorted(counted, key=lambda entry: (-entry["counts"], entry["values"]))
-        shown = ", ".join(entry["values"].decode()[:40] for entry in ordered[:_SHOWN_FORMS])
+        ranked = rank_values(find_forms(*to_bytes(text), "characters"))
+        shown = ", ".join(form.decode()[:40] for form, _ in ranked[:_SHOWN_FORMS])
         distinct = pc.count_distinct(text).as_py()
         return f"texts, {distinct:,} different: forms such as {shown}{describe_nulls(values)}"
 
@@ -190,13 +187,11 @@ class TextEncoder(CategoryEncoder):
 
     def _count_forms(self, new: pa.Array) -> dict[str, int]:
         """New levels are forms themselves."""
-        counted = pc.value_counts(new).to_pylist()
-        most = sorted(counted, key=lambda entry: (-entry["counts"], entry["values"]))[:MAX_NEW_FORMS]
-        return {form_in_words(entry["values"], self.grain): entry["counts"] for entry in most}
+        return {form_in_words(form, self.grain): rows for form, rows in rank_values(new)[:MAX_NEW_FORMS]}
 
     def nearest_values(self, counts: ValueCounts, inputs: npt.NDArray[Any]) -> Codes:
-        """The least surprising value: a form names none."""
-        return np.full(len(inputs), np.argmin(counts.surprise[:-1]), np.int32)
+        """A form names no value."""
+        return counts.least_surprising(len(inputs))
 
     def knows_all(self, counts: ValueCounts) -> bool:
         return False

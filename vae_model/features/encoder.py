@@ -108,14 +108,16 @@ class Encoder(ABC):
     ) -> None:
         """Write the codes of counted values, [n]; `codes` are a category's own."""
         if is_text(values):
-            counts.encode_texts(to_text(values), to_numpy(values.is_null()), out)
+            # What does not read as the kind is no value for the network, but has characters.
+            text = to_text(values)
+            counts.encode_texts(text, to_numpy(text.is_null()), out)
         else:
             counts.encode_numbers(number_values(values)[0], absent, out)
 
     def nearest_values(self, counts: ValueCounts, inputs: npt.NDArray[Any]) -> Codes:
         """The codes of the counted values nearest to what [parts, n] inputs (a category: [n] codes) say, [n]."""
-        if isinstance(counts.levels, tuple):  # texts: the least surprising one, since a number has many spellings
-            return np.full(inputs.shape[-1], np.argmin(counts.surprise[:-1]), np.int32)
+        if isinstance(counts.levels, tuple):  # a number has many spellings
+            return counts.least_surprising(inputs.shape[-1])
         levels = np.asarray(counts.levels, np.float64)
         expected = np.asarray(self.decode(inputs), np.float64)
         if len(levels) < 2:
@@ -144,9 +146,10 @@ class Encoder(ABC):
         if not is_text(values):
             return BinCounts(counts, int(absent.sum()))
         # What does not read is there all the same, beyond all values and in a form of its own.
-        unread = to_text(values).filter(to_arrow(absent)).drop_null()
+        text = to_text(values)
+        unread = text.filter(to_arrow(absent)).drop_null()
         counts[-1] += len(unread)
-        return BinCounts(counts, values.null_count, len(unread), count_forms(unread, "runs"))
+        return BinCounts(counts, text.null_count, len(unread), count_forms(unread, "runs"))
 
     def find_new(self, values: pa.Array) -> pa.Array | None:
         """The values whose level training did not keep, as levels; None for a kind without levels."""

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from vae_model.features.arrays import to_arrow, to_arrow_text, to_numpy, to_text
+from vae_model.features.arrays import to_arrow, to_text
 from vae_model.features.columns import Column
 from vae_model.features.encoder import Encoder, FitHints
 from vae_model.features.kinds import KINDS, encoder_from_json, encoder_to_json
@@ -181,9 +181,9 @@ class TableEncoder:
                 absent[k] = encoder.encode(values, x[row : row + encoder.parts])
                 row += encoder.parts
         values = self._encode_values(batch, codes, absent)
-        return Encoded(x, codes, absent, values, self._measure_texts(batch, values, absent, own))
+        return Encoded(x, codes, absent, values, self._measure_texts(batch, values, own))
 
-    def _measure_texts(self, batch: pa.RecordBatch, values: Codes, absent: Bools, own: bool) -> Floats:
+    def _measure_texts(self, batch: pa.RecordBatch, values: Codes, own: bool) -> Floats:
         """How unusual the characters of each text are, [T, n]: known levels were judged once for all."""
         layout = self.layout
         terms = np.zeros((len(layout.texts), batch.num_rows), np.float32)
@@ -198,10 +198,6 @@ class TableEncoder:
             if len(unknown):
                 text = to_text(batch.column(self.columns[k].name)).take(to_arrow(unknown))
                 terms[row, unknown] = model.measure(text, own)
-            # What does not read as the column's kind is no value for the network, but has characters.
-            is_read = self.encoders[k].place == "category"
-            nulls = absent[k] if is_read else to_numpy(batch.column(self.columns[k].name).is_null())
-            terms[row, nulls] = 0.0
         return terms
 
     def _of_levels(self, k: int, own: bool) -> Floats:
@@ -209,26 +205,21 @@ class TableEncoder:
         found = self._known_texts.get((k, own))
         model, counts = self.texts[k], self.counts[k]
         if found is None and model is not None and counts is not None:
-            levels = model.measure(to_arrow_text([str(level) for level in counts.levels]), own)
+            levels = model.measure(counts.arrow_levels, own)
             found = self._known_texts[k, own] = np.concatenate([levels, np.zeros(2, np.float32)])
         return found if found is not None else np.zeros(2, np.float32)
 
     def inputs_of_values(self, k: int) -> npt.NDArray[Any]:
         """The network's inputs of each counted value of a column: [L] codes of a category, else [parts, L]."""
-        found = self._known_inputs.get(k)
         counts, encoder = self.counts[k], self.encoders[k]
-        if found is None and counts is not None:
-            is_category = encoder.place == "category"
-            texts = isinstance(counts.levels, tuple)
-            values = to_arrow_text([str(v) for v in counts.levels]) if texts else to_arrow(np.asarray(counts.levels))
-            found = (
-                np.zeros(len(values), np.int32) if is_category else np.zeros((encoder.parts, len(values)), np.float32)
-            )
-            encoder.encode(values, found)
-            self._known_inputs[k] = found
-        if found is None:
+        if counts is None:
             raise ValueError(f"column {k} is not counted")
-        return found
+        if k not in self._known_inputs:
+            is_category, levels = encoder.place == "category", len(counts.levels)
+            found = np.zeros(levels, np.int32) if is_category else np.zeros((encoder.parts, levels), np.float32)
+            encoder.encode(counts.arrow_levels, found)
+            self._known_inputs[k] = found
+        return self._known_inputs[k]
 
     @cached_property
     def _known_inputs(self) -> dict[int, npt.NDArray[Any]]:
@@ -239,9 +230,15 @@ class TableEncoder:
         model, counts = self.texts[k], self.counts[k]
         if model is None or counts is None:
             raise ValueError(f"column {k} has no counted beginnings")
-        levels = model.encode_prefixes(to_arrow_text([str(level) for level in counts.levels]))
-        known = len(model.prefixes)
-        return np.concatenate([levels, [known, known + 1]]).astype(np.int32)
+        if k not in self._known_prefixes:
+            known = len(model.prefixes)
+            levels = model.encode_prefixes(counts.arrow_levels)
+            self._known_prefixes[k] = np.concatenate([levels, [known, known + 1]]).astype(np.int32)
+        return self._known_prefixes[k]
+
+    @cached_property
+    def _known_prefixes(self) -> dict[int, Codes]:
+        return {}
 
     @cached_property
     def _known_texts(self) -> dict[tuple[int, bool], Floats]:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vae_model.features.arrays import fill_null, to_arrow_text, to_numpy
+from vae_model.features.arrays import fill_null, rank_values, to_arrow, to_arrow_text, to_numpy
 from vae_model.features.scales import Bools, Codes, Doubles, Floats, to_doubles
 
 MAX_LEVELS = 65_536
@@ -65,8 +65,13 @@ class ValueCounts:
         return _NumberLookup(np.asarray(self.levels, np.float64))
 
     @cached_property
-    def _texts(self) -> pa.Array:
-        return to_arrow_text([str(level) for level in self.levels])
+    def arrow_levels(self) -> pa.Array:
+        """The levels as texts or numbers, [L]."""
+        return to_arrow_text(self.levels) if isinstance(self.levels, tuple) else to_arrow(self.levels)
+
+    def least_surprising(self, count: int) -> Codes:
+        """The code of the value that surprises least, so many times: what to expect where nothing names a value."""
+        return np.full(count, np.argmin(self.surprise[:-1]), np.int32)
 
     def encode_numbers(self, x: Doubles, absent: Bools, out: Codes) -> None:
         """Write the codes of numbers, [n]."""
@@ -75,7 +80,7 @@ class ValueCounts:
 
     def encode_texts(self, text: pa.Array, absent: Bools, out: Codes) -> None:
         """Write the codes of texts, [n]."""
-        out[:] = to_numpy(fill_null(pc.index_in(text, value_set=self._texts), len(self.levels)))
+        out[:] = to_numpy(fill_null(pc.index_in(text, value_set=self.arrow_levels), len(self.levels)))
         out[absent] = len(self.levels) + 1
 
     @cached_property
@@ -171,11 +176,7 @@ def never_seen(rows: int) -> float:
 def count_texts(text: pa.Array, singles: bool = True) -> ValueCounts:
     """Counts of texts; the most frequent levels where there are too many. Without `singles` those that occur once are
     kept as a number alone."""
-    counted = pc.value_counts(text.drop_null())
-    pairs = sorted(
-        zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True),
-        key=lambda p: (-p[1], p[0]),
-    )[:MAX_LEVELS]
+    pairs = rank_values(text.drop_null())[:MAX_LEVELS]
     kept = sorted(pairs) if singles else sorted(p for p in pairs if p[1] > 1)
     counts = np.array([count for _, count in kept], np.float64)
     return ValueCounts(tuple(p[0] for p in kept), counts, text.null_count, len(text), len(pairs) - len(kept))
