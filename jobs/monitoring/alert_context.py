@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import vae_model as vm
-from jobs.monitoring.drift import profile_of
 from jobs.monitoring.fault_patterns import Evidence
+from jobs.monitoring.profiles import profile_of
 from jobs.monitoring.segments import Category, Codes
 from jobs.predicates.values import write_value
 from jobs.tables.nights import NightName

@@ -23,18 +23,10 @@ from jobs.common.console import Reporter
 from jobs.common.errors import AlarmError
 from jobs.engines.base import Engine, LogEntry, TableState
 from jobs.models.store import find_model
-from jobs.monitoring.drift import (
-    DRIFT_SCHEMA,
-    Drift,
-    compare_alerts,
-    compare_features,
-    compare_latents,
-    compare_scores,
-    count_features,
-    watched_of,
-)
+from jobs.monitoring.drift import DRIFT_SCHEMA, Drift, compare_alerts, compare_features, compare_latents, compare_scores
 from jobs.monitoring.incident_table import choose_rows, read_incidents, update_incidents
 from jobs.monitoring.incidents import Incident
+from jobs.monitoring.profiles import count_features, watched_of
 from jobs.predicates.conditions import equals, is_true
 from jobs.predicates.predicate import Predicate, combine, parse_where
 from jobs.tables.nights import find_night_column

@@ -18,14 +18,8 @@ import pyarrow.compute as pc
 
 import vae_model as vm
 from jobs.common.config import Monitor
-from jobs.monitoring.drift import (
-    Drift,
-    compare_alerts,
-    compare_features,
-    compare_latents,
-    compare_scores,
-    count_features,
-)
+from jobs.monitoring.drift import Drift, compare_alerts, compare_features, compare_latents, compare_scores
+from jobs.monitoring.profiles import count_features
 from jobs.onboarding.flights import load_flights
 from tests.bench import incidents
 from tests.bench.faults import FAULTS

@@ -16,7 +16,8 @@ from jobs.common.statistics import (
     poisson_tail,
     proportion_test,
 )
-from jobs.monitoring.drift import compare_alerts, compare_features, compare_latents, compare_scores, count_features
+from jobs.monitoring.drift import compare_alerts, compare_features, compare_latents, compare_scores
+from jobs.monitoring.profiles import count_features
 from vae_model.bundle.profile import population_stability
 
 LIMITS = Monitor()
