@@ -11,6 +11,7 @@ import pyarrow as pa
 from vae_model.bundle.bundle import Bundle
 from vae_model.errors import DataError
 from vae_model.features.encoder import Encoder
+from vae_model.features.nested import expand_table
 from vae_model.features.scales import Floats
 from vae_model.features.words import to_words
 from vae_model.network.likelihood import Outputs
@@ -41,6 +42,7 @@ def score(
 def explain(table: pa.Table, bundle: Bundle) -> pa.Table:
     """Every column's part in every row's score: row, column, nll, share, observed, expected; largest share first."""
     bundle.check_schema(table.schema)
+    table = expand_table(table, bundle.feature_names)
     forward = build_forward(bundle)
     explainer = Explainer(bundle, forward)
     records: list[dict[str, object]] = []
@@ -81,6 +83,7 @@ def reconstruct(table: pa.Table, bundle: Bundle) -> pa.Table:
     Numbers, booleans and categories come back in the column's own type; times as the expected phases in words.
     """
     bundle.check_schema(table.schema)
+    table = expand_table(table, bundle.feature_names)
     forward = build_forward(bundle)
     columns: list[list[object]] = [[] for _ in bundle.features]
     for batch in table.to_batches(CHUNK_ROWS):

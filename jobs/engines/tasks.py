@@ -20,6 +20,7 @@ from jobs.delta.version import Snapshot
 from jobs.parquet.footer import Footer, NotUnderstood
 from vae_model.errors import DataError
 from vae_model.features.arrays import count_bytes
+from vae_model.features.nested import source_columns
 from vae_model.scoring.scorer import Scorer
 
 # Rows that are scored at once: below it the network's fixed costs show, far above it its caches overflow.
@@ -144,9 +145,10 @@ class ScoreFiles:
         return added, sum(footer.group_rows[number] for number in numbers)
 
     def _score_group(self, file: DataFile, footer: Footer, number: int, scorer: Scorer, advance: Advance) -> Group:
-        batches = read_row_group(self.source, file, footer.metadata, number, scorer.feature_names)
+        needed = source_columns(scorer.feature_names, self.source.schema)
+        batches = read_row_group(self.source, file, footer.metadata, number, needed)
         scored: list[pa.RecordBatch] = []
-        finite = set(scorer.feature_names)
+        finite = set(needed)
         for batch in coalesce(batches, SCORE_ROWS):
             scored.append(scorer.score_batch(batch))
             finite &= find_finite(batch)
@@ -207,7 +209,7 @@ class CompactFiles:
 def needed_columns(source: pa.Schema, scorer: Scorer, target: pa.Schema) -> list[str]:
     """Source columns that are carried into the target, then further features."""
     carried = [name for name in target.names if name in source.names and name not in scorer.schema.names]
-    return [*carried, *(name for name in scorer.feature_names if name not in carried)]
+    return [*carried, *(name for name in source_columns(scorer.feature_names, source) if name not in carried)]
 
 
 def score_rows(rows: Iterable[pa.RecordBatch], scorer: Scorer, target: Target, advance: Advance) -> TaskResult:

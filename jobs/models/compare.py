@@ -23,6 +23,7 @@ from jobs.models.comparison import LEVELS, QUANTILES, Comparison, Rule, apply_ru
 from jobs.models.store import bundle_folder, load_model, roll_back, save_model
 from jobs.predicates.predicate import combine, parse_where, resolve_column
 from jobs.tables.refs import source_ref
+from vae_model.features.nested import source_columns
 
 SHOWN_FLIPS = 10
 # Apart from the extract's sample, which the champion has learned.
@@ -143,7 +144,7 @@ def _read_rows(
     partition = config.source.partition and resolve_column(
         config.source.partition, source.schema.names, source.ref.name
     )
-    features = [name for bundle in bundles for name in bundle.feature_names]
+    features = [name for bundle in bundles for name in source_columns(bundle.feature_names, source.schema)]
     columns = list(dict.fromkeys([*key, *([partition] if partition else []), *features]))
     seed = config.extract.seed + _OTHER_SAMPLE
     sample = Sample(key or hashable_columns(source.schema), config.compare.rows, total, seed)

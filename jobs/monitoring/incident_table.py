@@ -22,6 +22,7 @@ from jobs.predicates.conditions import equals, is_true
 from jobs.predicates.predicate import Predicate, combine
 from jobs.tables.nights import NightName, between, find_night_column, look_back, names_of
 from jobs.tables.refs import incidents_ref
+from vae_model.features.nested import expand_table, source_columns
 
 # Alert rows that are looked at, at most: more say nothing more.
 MAX_ALERTS: Final = 20_000
@@ -150,7 +151,7 @@ def _read_alert_context(
     window = _window(config, engine, target, night, nights_of(config, target, sample))
     alerting = combine(window, is_true("is_anomaly"))
     segments = segment_columns(bundle, target.schema)
-    features = [name for name in bundle.feature_names if name in target.schema.names]
+    features = source_columns(bundle.feature_names, target.schema)
     counts = [engine.count(target, alerting), engine.count(target, window)]
     verdicts = read_verdicts(config, engine, target)
     judged = verdicts.shape.needed if verdicts else []
@@ -169,7 +170,8 @@ def _read_alert_context(
         tables[0] = verdicts.without_expected(tables[0])
     nights = [["NULL" if name is None else name.text for name in names_of(table.column(night))] for table in tables]
     budget = config.score.alert_budget
-    return build_alert_context(bundle, tables[0], tables[1], (nights[0], nights[1]), budget, (weights[0], weights[1]))
+    alerts, rows = map(expand_table, tables)
+    return build_alert_context(bundle, alerts, rows, (nights[0], nights[1]), budget, (weights[0], weights[1]))
 
 
 def _window(

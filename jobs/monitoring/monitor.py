@@ -31,6 +31,7 @@ from jobs.predicates.conditions import equals, is_true
 from jobs.predicates.predicate import Predicate, combine, parse_where
 from jobs.tables.nights import find_night_column
 from jobs.tables.refs import incidents_ref, monitor_ref, target_ref
+from vae_model.features.nested import expand_schema, expand_table, source_columns
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def monitor(config: Config, engine: Engine, reporter: Reporter, where: str | Non
         reporter.say("done", f"nothing to do: no row of {run.target.ref.name} {_describe(run)}", rows=0)
         return []
     sample = read_sample(config, engine, run, bundle, rows)
-    missing = [name for name in bundle.feature_names if name not in run.target.schema.names]
+    missing = [name for name in bundle.feature_names if name not in expand_schema(run.target.schema).names]
     if missing:
         message = (
             f"not in {run.target.ref.name}, so not compared: {', '.join(missing)}; score.columns: all carries them"
@@ -137,11 +138,12 @@ def read_sample(config: Config, engine: Engine, run: Run, bundle: vm.Bundle, row
     """The columns that are compared, of at most about `monitor.rows` rows of the run."""
     schema = run.target.schema
     watched = [column.profile.name for column in watched_of(bundle)]
-    wanted = [name for name in [*bundle.feature_names, *watched] if name in schema.names]
+    wanted = source_columns([*bundle.feature_names, *watched], schema)
     night = find_night_column(config, run.target)
     wanted += [night, "anomaly_score", "latent_mu", "latent_sigma", "scored_at"]
     wanted = list(dict.fromkeys(wanted))
-    return engine.sample(run.target, wanted, run.condition, choose_rows(config, run.target, config.monitor.rows, rows))
+    sample = choose_rows(config, run.target, config.monitor.rows, rows)
+    return expand_table(engine.sample(run.target, wanted, run.condition, sample))
 
 
 def compare(config: Config, engine: Engine, run: Run, bundle: vm.Bundle, sample: pa.Table, rows: int) -> list[Drift]:

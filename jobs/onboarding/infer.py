@@ -17,6 +17,7 @@ import pyarrow.types as pt
 
 from vae_model.features.columns import plan_columns, type_family
 from vae_model.features.kinds import KINDS
+from vae_model.features.nested import expand_table
 from vae_model.features.words import describe_values
 from vae_model.options import ColumnOptions
 
@@ -73,7 +74,8 @@ def is_key(rows: pa.Table) -> bool:
 
 
 def infer_columns(sample: pa.Table, key: Sequence[str], partition: Sequence[str]) -> list[InferredColumn]:
-    """What each column of the table is, in the table's order."""
+    """What each column of the table is, in the table's order, nested ones expanded."""
+    sample = expand_table(sample)
     planned = plan_columns(sample.schema, sample, ColumnOptions(ignore=tuple(partition)))
     kinds = {column.name: column.kind for column in planned.features}
     notes = dict(note.split(": ", 1) for note in planned.notes)

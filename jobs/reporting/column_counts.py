@@ -13,6 +13,7 @@ from jobs.engines.base import Engine, TableState
 from jobs.predicates.predicate import Predicate
 from jobs.tables.summaries import BIN, COUNTS, merge_counts, summarise_rows
 from vae_model.features.encoder import Encoder
+from vae_model.features.nested import expand_schema
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ def read_counts(
         encoders: of the feature columns.
         columns: to look at, features or not; without one, only the scores are read.
     """
-    summarise = partial(summarise_rows, dict(encoders), tuple(columns))
+    paths = expand_schema(pa.schema([target.schema.field(name) for name in columns])).names
+    summarise = partial(summarise_rows, dict(encoders), tuple(paths))
     wanted = [*columns, "anomaly_score", "is_anomaly", "model_id"]
     return ColumnCounts(engine.summarise(target, wanted, where, COUNTS, summarise))

@@ -13,6 +13,7 @@ import pyarrow.types as pt
 from jobs.reporting.column_counts import ColumnCounts
 from vae_model import Bundle
 from vae_model.features.encoder import Encoder
+from vae_model.features.nested import expand_schema
 from vae_model.features.words import to_words
 
 NULL_SURPLUS = 0.01
@@ -54,10 +55,12 @@ class ColumnQuality:
 def list_quality(
     counts: ColumnCounts, bundle: Bundle | None, columns: Sequence[str], schema: pa.Schema
 ) -> list[ColumnQuality]:
-    """One line for each column, the features first as the model orders them."""
+    """One line for each column, nested ones expanded, the features first as the model orders them."""
     encoders = _by_name(bundle)
-    ordered = [name for name in encoders if name in columns] + [name for name in columns if name not in encoders]
-    return [_describe(name, counts, encoders.get(name), schema.field(name).type) for name in ordered]
+    plain = expand_schema(pa.schema([schema.field(name) for name in columns]))
+    names = plain.names
+    ordered = [name for name in encoders if name in names] + [name for name in names if name not in encoders]
+    return [_describe(name, counts, encoders.get(name), plain.field(name).type) for name in ordered]
 
 
 def _by_name(bundle: Bundle | None) -> Mapping[str, tuple[Encoder, float]]:

@@ -1,5 +1,4 @@
 """`report`: one HTML page about a run, a range of nights or a condition, that needs nothing but a browser. It is read
-from jobs.reporting.findings import collect
 from the scored table alone, and the same version of the table gives the same page, byte for byte."""
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from jobs.predicates.predicate import combine
 from jobs.reporting.column_counts import ColumnCounts
 from jobs.reporting.row_filter import Scope
 from jobs.tables.summaries import name_nights, pick_top, to_batch
+from vae_model.features.nested import expand_schema
 from vae_model.features.words import to_words
 from vae_model.scoring.explainer import MIN_SHARE, TOP
 
@@ -99,7 +100,7 @@ def _explain_again(rows: pa.Table, config: Config) -> dict[int, tuple[Reason, ..
     reasons: dict[int, tuple[Reason, ...]] = {}
     for model_id, numbers in lacking.items():
         bundle = find_model(config, model_id)
-        if bundle is None or not set(bundle.feature_names) <= set(rows.column_names):
+        if bundle is None or not set(bundle.feature_names) <= set(expand_schema(rows.schema).names):
             continue
         explained: dict[int, list[dict[str, Any]]] = {}
         for part in vm.explain(rows.take(numbers), bundle).to_pylist():

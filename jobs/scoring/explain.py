@@ -20,6 +20,7 @@ from jobs.predicates.conditions import equals, parse_pair
 from jobs.predicates.predicate import Predicate, combine, resolve_column
 from jobs.predicates.values import read_value
 from jobs.tables.refs import describe_target, source_ref
+from vae_model.features.nested import source_columns
 
 # Engines agree to this, relative.
 TOLERANCE: Final = 1e-5
@@ -134,7 +135,7 @@ def _parse_key(key: Sequence[str], nulls: Sequence[str], source: TableState) -> 
 
 
 def _read_row(engine: Engine, source: TableState, where: Predicate, bundle: vm.Bundle) -> pa.Table:
-    rows = engine.read(source, bundle.feature_names, where, limit=2)
+    rows = engine.read(source, source_columns(bundle.feature_names, source.schema), where, limit=2)
     if rows.num_rows == 1:
         return rows
     count = engine.count(source, where) if rows.num_rows else 0

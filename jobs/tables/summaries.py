@@ -13,6 +13,7 @@ import pyarrow.types as pt
 
 from vae_model.features.arrays import rank_values
 from vae_model.features.encoder import Encoder
+from vae_model.features.nested import expand_batch
 from vae_model.features.scales import to_doubles
 
 NIGHTS = pa.schema(
@@ -106,7 +107,7 @@ def summarise_rows(
     """The counts of one part of the table; pure, and runs wherever the engine reads."""
     table = COUNTS.empty_table()
     for batch in batches:
-        scored = batch.filter(batch.column("anomaly_score").is_valid())
+        scored = expand_batch(batch.filter(batch.column("anomaly_score").is_valid()))
         if not scored.num_rows:
             continue
         lines = [*_count_scores(scored), *_count_models(scored)]

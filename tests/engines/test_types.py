@@ -11,7 +11,8 @@ import vae_model as vm
 from tests.engines.every_type import LONG_TEXT, ODD_ROWS, ORDINARY, SCHEMA, make_rows
 from tests.engines.workbench import AT, ENGINES, WRITERS, Workbench, assert_same_cells, assert_same_scores
 
-FEATURES = {*SCHEMA.names} - {"id", "raw", "tags", "place", "pairs"}
+NESTED = {"tags.length", "tags.members", "place.x", "place.label", "place.more", "pairs.length", "pairs.keys"}
+FEATURES = {*SCHEMA.names} - {"id", "raw", "tags", "place", "pairs"} | NESTED
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ import pyarrow.types as pt
 from vae_model.errors import DataError
 from vae_model.features.encoder import Encoder
 from vae_model.features.kinds import kinds_of
+from vae_model.features.nested import expand_schema, names_path
 
 if TYPE_CHECKING:
     from vae_model.options import ColumnOptions
@@ -62,7 +63,7 @@ def plan_columns(schema: pa.Schema, sample: pa.Table, options: ColumnOptions) ->
     """Decide which columns are features and of which kind.
 
     Args:
-        schema: of the extract.
+        schema: of the extract, nested columns expanded.
         sample: some of its rows; only used to tell texts, empty columns and vector lengths.
         options: the user's overrides.
 
@@ -73,7 +74,7 @@ def plan_columns(schema: pa.Schema, sample: pa.Table, options: ColumnOptions) ->
     features: list[Column] = []
     notes: list[str] = []
     for field in schema:
-        decided = _plan_column(field, sample.column(field.name), options)
+        decided = _plan_column(field, sample.column(field.name), options, schema.names)
         if isinstance(decided, Column):
             features.append(decided)
         elif decided:
@@ -87,14 +88,20 @@ def plan_columns(schema: pa.Schema, sample: pa.Table, options: ColumnOptions) ->
     return ColumnPlan(tuple(features), tuple(notes))
 
 
-def _plan_column(field: pa.Field, values: pa.ChunkedArray, options: ColumnOptions) -> Column | str:
+def _plan_column(
+    field: pa.Field, values: pa.ChunkedArray, options: ColumnOptions, names: Sequence[str]
+) -> Column | str:
     name, family = field.name, type_family(field.type)
     asked = options.kinds.get(name)
-    if asked == "ignored" or name in options.exclude:
+
+    def is_in(chosen: Sequence[str]) -> bool:
+        return any(names_path(one, name, names) for one in chosen)
+
+    if asked == "ignored" or is_in(options.exclude):
         return f"{name}: left out by config"
-    if options.include is not None and name not in options.include and asked is None:
+    if options.include is not None and not is_in(options.include) and asked is None:
         return f"{name}: not in columns.include"
-    if name in options.ignore and asked is None:
+    if is_in(options.ignore) and asked is None:
         return f"{name}: key or partition column, carried but not modelled"
     allowed = kinds_of(family)
     if asked is not None:
@@ -128,11 +135,16 @@ def _reason_to_ignore(values: pa.ChunkedArray, family: str) -> str | None:
     return None
 
 
+def _names_any(name: str, names: Sequence[str]) -> bool:
+    return any(names_path(name, path, names) for path in names)
+
+
 def _check_names(schema: pa.Schema, options: ColumnOptions) -> None:
     named = {"include": options.include or (), "exclude": options.exclude, "kinds": tuple(options.kinds)}
     for key, names in named.items():
         for name in names:
-            if name not in schema.names:
+            is_known = name in schema.names if key == "kinds" else _names_any(name, schema.names)
+            if not is_known:
                 near = difflib.get_close_matches(name, schema.names, n=1)
                 hint = f"the nearest column is '{near[0]}'" if near else f"columns are: {', '.join(schema.names)}"
                 raise DataError(f"column '{name}' (columns.{key})", f"no such column; {hint}", "correct the config")
@@ -145,6 +157,7 @@ def check_features(schema: pa.Schema, features: tuple[Column, ...]) -> None:
         DataError: naming every column that differs, with the type trained on and the type found.
     """
     problems = []
+    schema = expand_schema(schema)
     for column in features:
         if schema.names.count(column.name) != 1:
             near = difflib.get_close_matches(column.name, schema.names, n=1)

@@ -15,6 +15,7 @@ from vae_model.bundle.bundle import Bundle
 from vae_model.errors import DataError
 from vae_model.features.arrays import to_arrow, to_arrow_text
 from vae_model.features.encoding import Encoded
+from vae_model.features.nested import expand_batch
 from vae_model.features.scales import Bools, Doubles, Floats
 from vae_model.network.forward import BlockScores, Forward, mean_of_members, sum_columns
 from vae_model.network.ranking import rank_rows
@@ -84,6 +85,7 @@ class Scorer:
             DataError: a feature column is missing or of another type.
         """
         self.bundle.check_schema(batch.schema)
+        batch = expand_batch(batch, self.feature_names)
         encoded = self.bundle.encoder.encode(batch)
         rows = score_rows(self.bundle, self.forward, encoded)
         p_value = np.power(10.0, rows.log10_p)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from vae_model.errors import DataError
+from vae_model.features.nested import expand_batch
 
 BATCH_ROWS = 32_768
 
@@ -40,13 +41,13 @@ class TrainingRows:
 
 
 def open_rows(source: Source) -> TrainingRows:
-    """Wrap any source; batches from an iterator are kept in memory.
+    """Wrap any source, nested columns expanded; batches from an iterator are kept in memory.
 
     Raises:
         DataError: an iterator without any batch.
     """
     if isinstance(source, ds.Dataset):
-        return TrainingRows(source.count_rows(), lambda: _read(source))
+        return TrainingRows(source.count_rows(), lambda: map(expand_batch, _read(source)))
     if not isinstance(source, pa.Table):
         batches = list(source)
         if not batches:
@@ -55,7 +56,7 @@ def open_rows(source: Source) -> TrainingRows:
     table = source
     # An empty table has no batches, but its schema must come through.
     empty = pa.RecordBatch.from_pylist([], schema=table.schema)
-    return TrainingRows(table.num_rows, lambda: iter(table.to_batches(BATCH_ROWS) or [empty]))
+    return TrainingRows(table.num_rows, lambda: map(expand_batch, table.to_batches(BATCH_ROWS) or [empty]))
 
 
 def _read(dataset: ds.Dataset) -> Iterator[pa.RecordBatch]:

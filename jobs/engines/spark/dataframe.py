@@ -28,6 +28,7 @@ from jobs.engines.spark.tables import SparkTables, identifier, to_column, to_con
 from jobs.engines.spark.udf import score_type, score_udf
 from vae_model import SCORE_COLUMNS, SCORE_SCHEMA, Bundle, ScoringOptions
 from vae_model.errors import DataError
+from vae_model.features.nested import source_columns
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, DataFrameWriter
@@ -104,10 +105,13 @@ class FrameRun(FrameRows):
             columns=[name for name in SCORE_COLUMNS if name not in constants],
             spark=tables.session,
         )
-        score = _Scored(plan, udf(*map(to_column, bundle.feature_names)), constants)
-        features = [plan.source.schema.field(name).type for name in bundle.feature_names]
+        columns = source_columns(bundle.feature_names, plan.source.schema)
+        features = [to_column(name) for name in columns]
+        is_plain = columns == bundle.feature_names
+        score = _Scored(plan, udf(*features) if is_plain else udf(F.struct(*features)), constants)
         self._check_before()
-        with tables.settings(_choose_batches(features) | _choose_dictionaries(plan.schema), yielding=True):
+        types = [plan.source.schema.field(name).type for name in columns]
+        with tables.settings(_choose_batches(types) | _choose_dictionaries(plan.schema), yielding=True):
             if plan.action == "merge":
                 self._merge(score, lineage)
             else:
