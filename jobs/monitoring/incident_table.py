@@ -170,7 +170,10 @@ def _read_alert_context(
         tables[0] = verdicts.without_expected(tables[0])
     nights = [["NULL" if name is None else name.text for name in names_of(table.column(night))] for table in tables]
     budget = config.score.alert_budget
-    alerts, rows = map(expand_table, tables)
+    # Reasons stay what they are.
+    reasons = tables[0].select(["top_columns"])
+    alerts, rows = expand_table(tables[0].drop_columns(["top_columns"])), expand_table(tables[1])
+    alerts = alerts.append_column("top_columns", reasons.column(0))
     return build_alert_context(bundle, alerts, rows, (nights[0], nights[1]), budget, (weights[0], weights[1]))
 
 
