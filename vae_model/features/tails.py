@@ -86,8 +86,14 @@ class Tails:
         return cls(**{name: tensors[f"{prefix}.{name}"] for name in cls.__dataclass_fields__})
 
 
-def fit_tails(terms: Floats) -> Tails:
-    """Tails of the terms of held-out rows, [T, n] with n >= 1."""
+def fit_tails(terms: Floats, by_density: bool = False) -> Tails:
+    """Tails of terms, [T, n] with n >= 1.
+
+    Args:
+        terms: of rows that are ordinary.
+        by_density: they are values themselves: ends where values lie as densely as in the middle (of dates, of row
+            numbers, of a uniform distribution) are not rare, only what is beyond them.
+    """
     n = terms.shape[1]
     ordered = np.sort(terms.astype(np.float64), axis=1)
     exceedances = int(min(max(MIN_EXCEEDANCES, n // 20), MAX_EXCEEDANCES, max(1, n // 4)))
@@ -97,6 +103,9 @@ def fit_tails(terms: Floats) -> Tails:
     heights = np.stack([_height((ordered > knots[:, [j]]).sum(axis=1), n) for j in range(len(counts))], axis=1)
     tied = np.stack([_height((ordered >= knots[:, [j]]).sum(axis=1), n) for j in range(len(counts))], axis=1)
     shape, scale = _fit_pareto(ordered, knots[:, -1])
+    if by_density:
+        sparse = _measure_sparsity(ordered, knots, scale)
+        heights, tied = np.minimum(heights, sparse), np.minimum(tied, sparse)
     width = np.diff(knots, axis=1)
     inner = np.divide(tied[:, 1:] - heights[:, :-1], width, out=np.zeros_like(width), where=width > 0)
     slopes = np.concatenate([inner, 1.0 / (scale * _LN10)[:, None]], axis=1)
@@ -106,6 +115,20 @@ def fit_tails(terms: Floats) -> Tails:
     offset = tied[:, 0] - rate * knots[:, 0]
     to32 = lambda a: np.ascontiguousarray(a, np.float32)  # noqa: E731
     return Tails(*map(to32, (knots, heights, slopes, np.maximum(shape, 1e-3), rate[:, None], offset[:, None])))
+
+
+def _measure_sparsity(ordered: Doubles, knots: Doubles, scale: Doubles) -> Doubles:
+    """The most that t may be at each knot, [T, J]: by how much less dense values lie from there on than in the middle
+    half, as a power of ten, twice; a normal or exponential distribution's tail stays below it."""
+    n = ordered.shape[1]
+    share = np.stack([(ordered > knots[:, [j]]).mean(axis=1) for j in range(knots.shape[1])], axis=1)
+    ends = np.concatenate([knots[:, 1:], knots[:, [-1]] + scale[:, None]], axis=1)
+    within = np.concatenate([share[:, :-1] - share[:, 1:], share[:, [-1]] * (1.0 - math.exp(-1.0))], axis=1)
+    middle = (ordered[:, 3 * n // 4] - ordered[:, n // 4])[:, None]
+    width = ends - knots
+    thinned = np.divide(width * 0.5, within * middle, out=np.full_like(width, np.inf), where=within * middle > 0)
+    limit: Doubles = np.maximum.accumulate(2.0 * np.log10(np.maximum(thinned, 1.0)), axis=1)
+    return limit
 
 
 def _height(beyond: npt.NDArray[np.intp], n: int) -> Doubles:

@@ -186,7 +186,7 @@ def fit_counted(encoder: TableEncoder, rows: Encoded) -> Counted:
     """Count pairs, and fit the tails of values, on training rows."""
     alone = Counted(encoder, None, ())
     x = rows.x[list(alone.ranged)]
-    ranges = fit_tails(np.concatenate([x, -x])) if len(x) else None
+    ranges = fit_tails(np.concatenate([x, -x]), by_density=True) if len(x) else None
     sizes = encoder.value_sizes
     given = count_pairs(rows.values, sizes, encoder.value_owners) if len(sizes) <= MAX_PAIRED else ()
     return Counted(encoder, ranges, given)

@@ -143,12 +143,15 @@ def fit_views(views: Views, ranked: Floats, held_out: Encoded) -> tuple[Views, D
     raw = judged.measure(ranked, held_out, own=True)
     # At one row in a hundred a sum over columns is larger than t of a whole row, which is 2, and would drown it.
     weight = max(1.0, float(np.quantile(judged.add_up(raw), 0.99)) / 2.0)
-    calibrations, weights = {"whole": calibrate_score(raw["whole"])}, {"whole": weight}
+    # Numbers can each be ordinary and odd together; of categories the counted pairs say so, and the rest is noise.
+    layout = views.counted.encoder.layout
+    share = len(layout.continuous_columns) / layout.columns
+    calibrations, weights = {"whole": calibrate_score(raw["whole"])}, {"whole": weight * share}
     if judged.prototypes is not None:
         calibrations["near"] = calibrate_score(raw["near"], in_units=False)
         # Of a large table the prototypes are a part: what is far from them may be near to others.
         known = min(1.0, len(judged.prototypes.points) / judged.counted.encoder.rows)
-        weights["near"] = 1.0 + (weight - 1.0) * known
+        weights["near"] = (1.0 + (weight - 1.0) * known) * share
     judged = replace(judged, calibrations=calibrations, weights=weights)
     calibrations |= {name: calibrate_score(raw[name]) for name in LIMITS if name in raw}
     calibrations["sum"] = calibrate_score(judged.add_up(raw))
