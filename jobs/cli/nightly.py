@@ -44,17 +44,27 @@ def score(
 
 
 @command(app, NIGHTLY)
-def monitor(run: CommandRun, where: WhereOption = None) -> None:
-    """Compare what the last run scored with training, and follow incidents; exit code 5 past the limits.
+def monitor(
+    run: CommandRun,
+    where: WhereOption = None,
+    logical_time: Annotated[
+        str | None, typer.Option("--logical-time", metavar="ISO", help="By which a load is late; default: now.")
+    ] = None,
+) -> None:
+    """Look at the night as a whole, at the drift of the rows of the last run, and at incidents; exit code 5 past the
+    limits.
 
-    Every input column's drift, NULL rates, unseen categories, score quantiles, alert rate and latent layer go into
-    `<score.table>_monitor`, incidents into `<score.table>_incidents`. Running it again changes nothing.
+    Rows, missing segments and nights, copies, keys, late loads and changed columns are judged by the nights before,
+    which `<score.table>_nights` keeps. Every input column's drift, NULL rates, unseen categories, score quantiles, alert rate
+    and latent layer go into `<score.table>_monitor`, incidents into `<score.table>_incidents`. Running it again changes
+    nothing.
 
     Example: `sandtimer monitor --config conf/flights.yaml --where "flight_date >= '2013-06-01'"`
     """
     from jobs.monitoring.monitor import monitor
 
-    monitor(run.config, run.engine, run.reporter, where)
+    moment = _parse_time(logical_time) if logical_time else None
+    monitor(run.config, run.engine, run.reporter, where, moment)
 
 
 def _parse_time(text: str) -> datetime:

@@ -71,14 +71,14 @@ def read_changes(ref: TableRef, since: int, until: int) -> Changes | None:
     schema: str | None = None
     for version in range(since + 1, until + 1):
         try:
-            actions = list(_read_commit(filesystem, version))
+            actions = list(read_commit(filesystem, version))
         except (OSError, ValueError, pa.ArrowException):
             return None
         schema = next((action["metaData"]["schemaString"] for action in actions if "metaData" in action), schema)
         for gone in (unquote(action["remove"]["path"]) for action in actions if "remove" in action):
             if gone in added:
                 compacted[gone] = added.pop(gone)
-        if _keeps_rows(actions):
+        if keeps_rows(actions):
             continue
         adds = [action["add"] for action in actions if action.get("add", {}).get("dataChange", False)]
         removes = [action["remove"] for action in actions if action.get("remove", {}).get("dataChange", False)]
@@ -111,14 +111,16 @@ def are_readable(ref: TableRef, pieces: Sequence[VersionFiles]) -> bool:
     return all(info.type == pafs.FileType.File for info in filesystem.get_file_info(paths))
 
 
-def _read_commit(filesystem: pafs.FileSystem, version: int) -> Iterator[Mapping[str, Any]]:
+def read_commit(filesystem: pafs.FileSystem, version: int) -> Iterator[Mapping[str, Any]]:
+    """The actions of one commit."""
     with filesystem.open_input_stream(f"_delta_log/{version:020d}.json") as stream:
         for line in stream.read().decode("utf-8").splitlines():
             if line.strip():
                 yield json.loads(line)
 
 
-def _keeps_rows(actions: Sequence[Mapping[str, Any]]) -> bool:
+def keeps_rows(actions: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a commit leaves the rows as they are: compaction, or scores that we attached in place."""
     info: Mapping[str, Any] = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
     if info.get("operation") in _SAME_ROWS:
         return True

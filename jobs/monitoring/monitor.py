@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 import vae_model as vm
+from jobs.checks.finding import Finding
+from jobs.checks.look import Look, look
 from jobs.common.config import Config
 from jobs.common.console import Reporter
 from jobs.common.errors import AlarmError
@@ -52,14 +54,18 @@ class Run:
     asked: str | None
 
 
-def monitor(config: Config, engine: Engine, reporter: Reporter, where: str | None = None) -> list[Drift]:
+def monitor(
+    config: Config, engine: Engine, reporter: Reporter, where: str | None = None, now: datetime | None = None
+) -> list[Drift]:
     """The command.
 
     Args:
         config: the job.
         engine: to read and write with.
         reporter: hears of the drift of every column, of open incidents and of alarms.
-        where: look at these rows of the scored table; None: at those that the last run scored.
+        where: look at these rows of the scored table; None: at those that the last run scored, and at the source's
+            nights as wholes.
+        now: the moment of the look, by which a load is late.
 
     Returns:
         One entry for each column.
@@ -70,10 +76,30 @@ def monitor(config: Config, engine: Engine, reporter: Reporter, where: str | Non
     """
     run = find_run(config, engine, where)
     bundle = _find_bundle(config, run)
+    looked = look(config, engine, bundle, now or datetime.now(UTC)) if where is None else Look(())
     rows = engine.count(run.target, run.condition)
-    if rows == 0:
-        reporter.say("done", f"nothing to do: no row of {run.target.ref.name} {_describe(run)}", rows=0)
-        return []
+    drifts: list[Drift] = []
+    incidents: list[Incident] = []
+    if rows:
+        drifts, incidents = _follow_run(config, engine, reporter, run, bundle, rows)
+    checked = _to_drifts(looked)
+    version = None
+    if drifts or checked:
+        table = _to_table([*drifts, *checked], run, rows)
+        version = engine.upsert(monitor_ref(config), table, ("run_id", "column"))
+    _report(reporter, drifts, incidents)
+    _report_look(reporter, looked)
+    alarms = [finding.sentence for finding in looked.alarms]
+    alarms += [alarm for drift in drifts for alarm in drift.alarms]
+    alarms += [f"new incident {i.id}: {i.description}" for i in incidents if i.status == "open"]
+    _finish(config, reporter, run, rows, alarms, version)
+    return [*checked, *drifts]
+
+
+def _follow_run(
+    config: Config, engine: Engine, reporter: Reporter, run: Run, bundle: vm.Bundle, rows: int
+) -> tuple[list[Drift], list[Incident]]:
+    """The drift of the run's rows, and the incidents that were opened in its nights."""
     sample = read_sample(config, engine, run, bundle, rows)
     missing = [name for name in bundle.feature_names if name not in expand_schema(run.target.schema).names]
     if missing:
@@ -82,16 +108,18 @@ def monitor(config: Config, engine: Engine, reporter: Reporter, where: str | Non
         )
         reporter.say("not compared", message, columns=missing)
     drifts = compare(config, engine, run, bundle, sample, rows)
-    incidents = _follow(config, engine, run, bundle, sample)
-    version = engine.upsert(monitor_ref(config), _to_table(drifts, run, rows), ("run_id", "column"))
-    _report(reporter, drifts, incidents)
-    alarms = [alarm for drift in drifts for alarm in drift.alarms]
-    alarms += [f"new incident {i.id}: {i.description}" for i in incidents if i.status == "open"]
+    return drifts, _follow(config, engine, run, bundle, sample)
+
+
+def _finish(
+    config: Config, reporter: Reporter, run: Run, rows: int, alarms: Sequence[str], version: int | None
+) -> None:
+    compared = f"compared rows of {run.target.ref.name} {_describe(run)} with training"
+    compared = compared if rows else f"no row of {run.target.ref.name} {_describe(run)}"
+    see = f"; see {monitor_ref(config).name} version {version} and {incidents_ref(config).name}" if version else ""
     reporter.say(
         "done",
-        f"{len(alarms) or 'no'} alarm{'' if len(alarms) == 1 else 's'}: compared {sample.num_rows:,} of {rows:,} rows"
-        f" of {run.target.ref.name} {_describe(run)} with training; see {monitor_ref(config).name} version {version}"
-        f" and {incidents_ref(config).name}",
+        f"{len(alarms) or 'no'} alarm{'' if len(alarms) == 1 else 's'}: {compared}{see}",
         alarms=len(alarms),
         rows=rows,
         run_id=run.run_id,
@@ -104,7 +132,6 @@ def monitor(config: Config, engine: Engine, reporter: Reporter, where: str | Non
             _list(alarms),
             f"look into the source and into {monitor_ref(config).name}; where the change is there to stay, retrain",
         )
-    return drifts
 
 
 def find_run(config: Config, engine: Engine, where: str | None) -> Run:
@@ -215,6 +242,31 @@ def _to_table(drifts: Sequence[Drift], run: Run, rows: int) -> pa.Table:
         "run_rows": rows,
     }
     return pa.Table.from_pylist([{**shared, **asdict(drift)} for drift in drifts], DRIFT_SCHEMA)
+
+
+def _to_drifts(looked: Look) -> list[Drift]:
+    """A row for each check that found something new."""
+    rows: dict[str, list[Finding]] = {}
+    for finding in looked.alarms:
+        rows.setdefault(finding.column, []).append(finding)
+    return [
+        Drift(column, sum(one.rows for one in found), alarms=tuple(one.sentence for one in found))
+        for column, found in rows.items()
+    ]
+
+
+def _report_look(reporter: Reporter, looked: Look) -> None:
+    if not looked.is_news:
+        at = f"{looked.looked_at:%Y-%m-%d %H:%M}" if looked.looked_at else ""
+        usual = f"; {looked.usual}" if looked.usual else ""
+        message = f"nothing new in the source since the last look at {at}; the last night is {looked.last}{usual}"
+        reporter.say("nothing new", message, last=looked.last)
+    for finding in looked.notes:
+        reporter.say("note", finding.sentence)
+    for finding in looked.settled:
+        reporter.say("still so", f"still so since {finding.since or finding.night}: {finding.sentence}")
+    for finding in looked.alarms:
+        reporter.say("alarm", finding.sentence)
 
 
 def _report(reporter: Reporter, drifts: Sequence[Drift], incidents: Sequence[Incident]) -> None:

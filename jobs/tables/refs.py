@@ -39,3 +39,8 @@ def incidents_ref(config: Config) -> TableRef:
 def monitor_ref(config: Config) -> TableRef:
     """The table with one row for each column and run."""
     return TableRef(config.monitor.table or f"{config.score.table}_monitor", config.source.storage_options)
+
+
+def ledger_ref(config: Config) -> TableRef:
+    """The table with one row for each night, as `monitor` saw it."""
+    return TableRef(f"{config.score.table.rstrip('/')}_nights", config.source.storage_options)
