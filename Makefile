@@ -28,7 +28,7 @@ find_uv = if command -v uv >/dev/null; then uv=uv; else uv=$(BIN)/uv; fi
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check format test test-floors dist test-cluster test-connect test-s3 test-catalog test-airflow test-sql test-mlflow \
-  test-report test-nights test-fuzz browser bench bench-claims bench-detection bench-monitor bench-scoring docs constraints clean
+  test-report test-nights test-fuzz browser bench bench-claims bench-detection bench-monitor bench-checks bench-scoring docs constraints clean
 
 help: ## List these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -133,6 +133,9 @@ bench-detection: setup ## Compare detection with PyOD's detectors: planted fault
 
 bench-monitor: setup ## False alarms of the monitor on 2013's weeks, and planted breaks found as incidents (ARGS="--shares 0.01")
 	$(BIN)/python -m tests.bench.monitor $(ARGS)
+
+bench-checks: setup ## Nights loaded twice, halved, late, ...: which are told, and false alarms (ARGS="--only flights")
+	$(BIN)/python -m tests.bench.table_checks $(ARGS)
 
 bench-scoring: setup ## Compare what scoring costs with a plain copy and with others' ways (ARGS="--cases numbers")
 	@$(call install,--editable '.[bench]')

@@ -89,7 +89,7 @@ def _expect_share(counts: Doubles, totals: Doubles, alike: Sequence[int]) -> flo
 
 
 def _log_chance(rows: int, expected: float, strays: Doubles, means: Doubles) -> float:
-    """Log of the chance of so few rows: Poisson's, of fewer independent rows where nights stray further than it says."""
+    """Log of the chance of so few rows: Poisson's, of fewer independent rows where nights stray further than that."""
     squares = np.sort(np.square(strays) / np.maximum(means, 1.0))
     scatter = max(1.0, float(squares[: len(squares) - len(squares) // 20].mean()))
     mean, count = expected / scatter, rows / scatter

@@ -21,6 +21,8 @@ MIN_NIGHTS: Final = 7
 # Nights that the level is taken from, and that its course is.
 LEVEL_NIGHTS: Final = 15
 _ROUNDS: Final = 4
+# Added to each count: a night without rows has a logarithm, too.
+_HALF: Final = 0.5
 # An ordinary night strays so many spreads at most; and a night that strays less than this is none to wake anybody for.
 STRAY: Final = 5.0
 LEAST_STRAY: Final = 0.3
@@ -57,16 +59,16 @@ def expect_rows(nights: Sequence[date | None], rows: Sequence[int], night: date 
     """
     if len(rows) < MIN_NIGHTS:
         return None
-    y = np.log(np.asarray(rows, np.float64) + 0.5)
+    y = np.log(np.asarray(rows, np.float64) + _HALF)
     kinds = [_kinds_of(day) for day in nights]
     season, level = _decompose(y, kinds)
     found = sum(season.get(kind, 0.0) for kind in _kinds_of(night))
     fitted = level + np.array([sum(season.get(kind, 0.0) for kind in of) for of in kinds])
     expected = _next_level(y - (fitted - level)) + found
     stray = _find_stray(y - fitted, math.exp(expected))
-    count = math.exp(expected)
     # Too many are told by their copies, too; too few by nothing else.
-    return Expectation(count, math.exp(expected - stray), math.exp(expected + MORE * stray))
+    ends = (expected, expected - stray, expected + MORE * stray)
+    return Expectation(*(max(math.exp(end) - _HALF, 0.0) for end in ends))
 
 
 def _kinds_of(day: date | None) -> tuple[str, ...]:
