@@ -55,9 +55,9 @@ def monitor(
     limits.
 
     Rows, missing segments and nights, copies, keys, late loads and changed columns are judged by the nights before,
-    which `<score.table>_nights` keeps. Every input column's drift, NULL rates, unseen categories, score quantiles, alert
-    rate and latent layer go into `<score.table>_monitor`, incidents into `<score.table>_incidents`. Running it again
-    changes nothing.
+    which `<score.table>_nights` keeps. Every input column's drift, NULL rates, unseen categories, score quantiles,
+    alert rate and latent layer go into `<score.table>_monitor`, incidents into `<score.table>_incidents`. Running it
+    again changes nothing.
 
     Example: `sandtimer monitor --config conf/flights.yaml --where "flight_date >= '2013-06-01'"`
     """

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import Literal, Protocol, TextIO, TypeAlias
 
+from jobs.common.errors import AlarmError
 from vae_model.errors import SandtimerError
 
 # What JSON can say.
@@ -38,7 +39,7 @@ class Reporter(Protocol):
         """A bar while the block runs."""
 
     def fail(self, error: SandtimerError) -> None:
-        """The sentence about what went wrong, on stderr."""
+        """The sentence about what went wrong, or what somebody has to look at, on stderr."""
 
 
 class JsonReporter:
@@ -70,7 +71,8 @@ class JsonReporter:
 
     def fail(self, error: SandtimerError) -> None:
         parts = {"expected": error.expected, "found": error.found, "remedy": error.remedy}
-        _print_json({"event": "error", "message": str(error), **parts}, sys.stderr)
+        event = "alarm" if isinstance(error, AlarmError) else "error"
+        _print_json({"event": event, "message": str(error), **parts}, sys.stderr)
 
 
 class PrettyReporter:
@@ -122,7 +124,10 @@ class PrettyReporter:
             yield advance
 
     def fail(self, error: SandtimerError) -> None:
-        self._errors.print("error:", style="bold red", end=" ")
+        if isinstance(error, AlarmError):
+            self._errors.print("alarm:", style="bold yellow", end=" ")
+        else:
+            self._errors.print("error:", style="bold red", end=" ")
         self._errors.print(_printable(str(error)), markup=False)
 
 

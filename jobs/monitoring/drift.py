@@ -8,9 +8,11 @@ conservative; Wilson and Hilferty's approximation (1931) of chi-square.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Final, Literal
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +57,8 @@ class Drift:
             score above 1, the alert rate, the latent units in use.
         quantiles: of the scores, at SCORE_QUANTILES.
         alarms: sentences; empty where all is within the limits.
+        kinds: of what is past its limits, each with its size, alarms or not.
+        still_so: sentences of what was told before, `since` a run at that time.
     """
 
     column: str
@@ -71,6 +75,9 @@ class Drift:
     expected: float | None = None
     quantiles: tuple[float, ...] = ()
     alarms: tuple[str, ...] = ()
+    kinds: tuple[tuple[str, float], ...] = ()
+    still_so: tuple[str, ...] = ()
+    since: datetime | None = None
 
 
 # A row of the monitor table: the run, then the fields of `Drift`.
@@ -96,6 +103,9 @@ DRIFT_SCHEMA: Final = pa.schema(
         ("expected", pa.float64()),
         ("quantiles", pa.list_(pa.float64())),
         ("alarms", pa.list_(pa.string())),
+        ("kinds", pa.list_(pa.struct([("kind", pa.string()), ("size", pa.float64())]))),
+        ("still_so", pa.list_(pa.string())),
+        ("since", pa.timestamp("us", tz="UTC")),
     ]
 )
 
@@ -128,7 +138,7 @@ def compare_column(profile: ColumnProfile, found: BinCounts, limits: Monitor) ->
         unseen_share=share_of(found.unseen, found.rows) if profile.levels or found.unseen else None,
         expected_unseen_share=share_of(profile.unseen, profile.rows) if profile.levels or found.unseen else None,
     )
-    return _with_alarms(drift, _alarms_of_column(drift, profile, found, limits))
+    return _with_alarms(drift, *_alarms_of_column(drift, profile, found, limits))
 
 
 def compare_scores(scores: Doubles, limits: Monitor) -> Drift:
@@ -156,7 +166,7 @@ def compare_scores(scores: Doubles, limits: Monitor) -> Drift:
         f" {limits.score_limit:.0%} (median {drift.quantiles[0]:.2f}, of normal rows 0.30): the rows have changed as a"
         " whole"
     )
-    return _with_alarms(drift, [sentence])
+    return _with_alarms(drift, ("scores", high, sentence))
 
 
 def compare_alerts(alerts: int, rows: int, budget: float, limits: Monitor) -> Drift:
@@ -169,7 +179,7 @@ def compare_alerts(alerts: int, rows: int, budget: float, limits: Monitor) -> Dr
         f"is_anomaly: expected about {budget:.3%} of rows (the alert budget), found {rate:.3%}: {alerts:,} of {rows:,},"
         f" more than {limits.alert_limit:g} times as many"
     )
-    return _with_alarms(drift, [sentence])
+    return _with_alarms(drift, ("alerts", rate, sentence))
 
 
 def compare_latents(bundle: vm.Bundle, mu: Doubles, sigma: Doubles, limits: Monitor) -> Drift | None:
@@ -193,35 +203,48 @@ def compare_latents(bundle: vm.Bundle, mu: Doubles, sigma: Doubles, limits: Moni
         f"latent_mu: expected {trained.sum()} latent units in use as in training, found {used.sum()}, less than"
         f" {limits.latent_limit:.0%}: rows have become alike, or they are not encoded as they were"
     )
-    return _with_alarms(drift, [sentence])
+    return _with_alarms(drift, ("latents", 1.0 / max(float(used.sum()), 0.5), sentence))
 
 
-def _alarms_of_column(drift: Drift, profile: ColumnProfile, found: BinCounts, limits: Monitor) -> list[str]:
-    name, alarms = profile.name, []
+Alarm: TypeAlias = tuple[str, float, str]  # kind, size, sentence
+
+
+def _alarms_of_column(drift: Drift, profile: ColumnProfile, found: BinCounts, limits: Monitor) -> list[Alarm]:
+    name = profile.name
+    alarms: list[Alarm] = []
     if name in limits.ignore:
         return []
-    # What single nights of the training rows did is no alarm: weather, weekdays, months.
-    psi_limit = max(limits.psi_limit, MARGIN * profile.usual_psi)
+    # What single nights of the training rows did is no alarm (weather, weekdays), nor what chance does to few rows.
+    psi_limit = max(limits.psi_limit, MARGIN * profile.usual_psi) + _chance_of_psi(len(found.counts), found.rows)
     null_limit = max(limits.null_limit, MARGIN * profile.usual_nulls)
     psi, p_value = drift.psi or 0.0, 1.0 if drift.p_value is None else drift.p_value
-    if psi > psi_limit and p_value < SIGNIFICANT:
-        alarms.append(
+    if psi > psi_limit and p_value < SIGNIFICANT and not profile.is_calendar:
+        sentence = (
             f"{name}: expected values distributed as in training, found PSI {psi:.2f}, above {psi_limit:.2g}"
             f" ({_describe_shift(profile, found)})"
         )
+        alarms.append(("psi", psi, sentence))
     now, before = drift.null_share or 0.0, drift.expected_null_share or 0.0
     if abs(now - before) > null_limit and (
         proportion_test(found.nulls, found.rows, profile.nulls, profile.rows) < SIGNIFICANT
     ):
-        alarms.append(f"{name}: expected {before:.1%} NULL as in training, found {now:.1%}")
+        sentence = f"{name}: expected {before:.1%} NULL as in training, found {now:.1%}"
+        alarms.append(("NULL", abs(now - before), sentence))
     now, before = drift.unseen_share or 0.0, drift.expected_unseen_share or 0.0
     lumped = profile.kind != "text" and before > MANY_UNSEEN
     surplus = now - before > limits.unseen_limit and (
         proportion_test(found.unseen, found.rows, profile.unseen, profile.rows) < SIGNIFICANT
     )
-    if surplus or lumped:
-        alarms += _describe_new(profile, found, limits.unseen_limit)
+    # Each night of a column that moves with the calendar has a value of its own.
+    if (surplus or lumped) and not profile.is_calendar:
+        alarms += [("new", now, sentence) for sentence in _describe_new(profile, found, limits.unseen_limit)]
     return alarms
+
+
+def _chance_of_psi(bins: int, rows: int) -> float:
+    """What rows that are distributed as training's reach by chance: chi-square over rows, and four of its spreads."""
+    freedom = max(bins - 1, 1)
+    return (freedom + 4.0 * math.sqrt(2.0 * freedom)) / max(rows, 1)
 
 
 def _describe_new(profile: ColumnProfile, found: BinCounts, limit: float) -> list[str]:
@@ -268,6 +291,6 @@ def _describe_shift(profile: ColumnProfile, found: BinCounts) -> str:
     return f"{where}: {e[k]:.1%} expected, {f[k]:.1%} found"
 
 
-def _with_alarms(drift: Drift, alarms: Iterable[str]) -> Drift:
-    fields = {name: getattr(drift, name) for name in Drift.__dataclass_fields__}
-    return Drift(**{**fields, "alarms": tuple(alarms)})
+def _with_alarms(drift: Drift, *alarms: Alarm) -> Drift:
+    sentences = tuple(sentence for _, _, sentence in alarms)
+    return replace(drift, alarms=sentences, kinds=tuple((kind, size) for kind, size, _ in alarms))

@@ -21,7 +21,7 @@ import vae_model as vm
 from jobs.checks.finding import Finding
 from jobs.checks.look import Look, look
 from jobs.common.config import Config
-from jobs.common.console import Reporter
+from jobs.common.console import Field, Reporter
 from jobs.common.errors import AlarmError
 from jobs.engines.base import Engine, LogEntry, TableState
 from jobs.models.store import find_model
@@ -29,6 +29,7 @@ from jobs.monitoring.drift import DRIFT_SCHEMA, Drift, compare_alerts, compare_f
 from jobs.monitoring.incident_table import choose_rows, read_incidents, update_incidents
 from jobs.monitoring.incidents import Incident
 from jobs.monitoring.profiles import count_features, watched_of
+from jobs.monitoring.settling import read_before, settle
 from jobs.predicates.conditions import equals, is_true
 from jobs.predicates.predicate import Predicate, combine, parse_where
 from jobs.tables.nights import find_night_column
@@ -44,6 +45,7 @@ class Run:
         run_id: of the scoring run; of a part of the table, a digest of what it is.
         condition: of its rows in the scored table.
         asked: the condition as given; None for the last run.
+        earlier: the runs before it, newest first.
     """
 
     run_id: str
@@ -52,6 +54,7 @@ class Run:
     model_id: str
     scored_at: datetime
     asked: str | None
+    earlier: Sequence[LogEntry] = ()
 
 
 def monitor(
@@ -108,6 +111,8 @@ def _follow_run(
         )
         reporter.say("not compared", message, columns=missing)
     drifts = compare(config, engine, run, bundle, sample, rows)
+    if run.asked is None:
+        drifts = settle(drifts, read_before(config, engine, run.earlier, run.model_id))
     return drifts, _follow(config, engine, run, bundle, sample)
 
 
@@ -128,9 +133,9 @@ def _finish(
     )
     if alarms:
         raise AlarmError(
-            "rows like those that the model was trained on",
-            _list(alarms),
-            f"look into the source and into {monitor_ref(config).name}; where the change is there to stay, retrain",
+            "nothing past its limits",
+            f"{len(alarms)} alarm{'' if len(alarms) == 1 else 's'}, as told above",
+            f"look into the source and into {monitor_ref(config).name}; where a change is there to stay, retrain",
         )
 
 
@@ -142,7 +147,8 @@ def find_run(config: Config, engine: Engine, where: str | None) -> Run:
         ConfigError: a condition that does not fit the table.
     """
     target = engine.describe(target_ref(config))
-    last = _last_run(engine.history(target), target)
+    entries = engine.history(target)
+    last = _last_run(entries, target)
     lineage = last.lineage or {}
     model_id, scored_at = str(lineage["model_id"]), datetime.fromisoformat(str(lineage["scored_at"]))
     scored = equals("model_id", model_id)
@@ -158,7 +164,8 @@ def find_run(config: Config, engine: Engine, where: str | None) -> Run:
         run_id = hashlib.sha256(content.encode()).hexdigest()[:32]
     assert condition is not None  # noqa: S101  a combination of some is one
     condition.to_pyarrow(target.schema)
-    return Run(run_id, target, condition, model_id, scored_at, where)
+    earlier = [entry for entry in entries if entry.lineage and entry.version < last.version]
+    return Run(run_id, target, condition, model_id, scored_at, where, earlier)
 
 
 def read_sample(config: Config, engine: Engine, run: Run, bundle: vm.Bundle, rows: int) -> pa.Table:
@@ -216,11 +223,6 @@ def _last_run(entries: Sequence[LogEntry], target: TableState) -> LogEntry:
     )
 
 
-def _list(alarms: Sequence[str], most: int = 3) -> str:
-    more = f"; and {len(alarms) - most} more" if len(alarms) > most else ""
-    return "; ".join(alarms[:most]) + more
-
-
 def _describe(run: Run) -> str:
     return f"where {run.asked}" if run.asked else f"of the run at {run.scored_at.isoformat(timespec='seconds')}"
 
@@ -241,7 +243,10 @@ def _to_table(drifts: Sequence[Drift], run: Run, rows: int) -> pa.Table:
         "model_id": run.model_id,
         "run_rows": rows,
     }
-    return pa.Table.from_pylist([{**shared, **asdict(drift)} for drift in drifts], DRIFT_SCHEMA)
+    rows_of = [
+        {**shared, **asdict(drift), "kinds": [{"kind": k, "size": s} for k, s in drift.kinds]} for drift in drifts
+    ]
+    return pa.Table.from_pylist(rows_of, DRIFT_SCHEMA)
 
 
 def _to_drifts(looked: Look) -> list[Drift]:
@@ -270,24 +275,33 @@ def _report_look(reporter: Reporter, looked: Look) -> None:
 
 
 def _report(reporter: Reporter, drifts: Sequence[Drift], incidents: Sequence[Incident]) -> None:
-    shown = [
-        {
-            "column": drift.column,
-            "psi": drift.psi,
-            "p-value": drift.p_value,
-            "NULL": drift.null_share,
-            "trained": drift.expected_null_share,
-            "value": drift.value,
-            "expected": drift.expected,
-            "alarms": len(drift.alarms),
-        }
-        for drift in drifts
-    ]
-    reporter.table("drift", "Drift since training", shown)
+    past = [drift for drift in drifts if drift.kinds]
+    if past:
+        reporter.table("drift", "Past their limits since training", [_show(drift) for drift in past])
+    within = [drift.column for drift in drifts if not drift.kinds]
+    if within:
+        others = "the other " if past else "all "
+        message = f"{others}{len(within)} columns and scores that were compared are within their limits"
+        reporter.say("within limits", message, columns=within)
+    for drift in drifts:
+        for sentence in drift.still_so:
+            reporter.say("still so", f"still so since {drift.since:%Y-%m-%d %H:%M}: {sentence}")
     for incident in incidents:
         reporter.say("incident", f"incident {incident.id}: {incident.description}", **_fields(incident))
     for alarm in (alarm for drift in drifts for alarm in drift.alarms):
         reporter.say("alarm", alarm)
+
+
+def _show(drift: Drift) -> dict[str, Field]:
+    return {
+        "column": drift.column,
+        "psi": drift.psi,
+        "NULL": drift.null_share,
+        "trained": drift.expected_null_share,
+        "value": drift.value,
+        "expected": drift.expected,
+        "alarms": len(drift.alarms),
+    }
 
 
 def _fields(incident: Incident) -> dict[str, Any]:

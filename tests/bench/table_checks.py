@@ -3,8 +3,8 @@
     python -m tests.bench.table_checks [--nights 60] [--plants 10] [--only pizza]
 
 Three tables: flights of 2013, pizza (where it is), and a made-up one with a weekly and a monthly season and a trend.
-Each is written night by night into a Delta table whose commits come at about five in the morning; `look` is what `monitor`
-calls.
+Each is written night by night into a Delta table whose commits come at about five in the morning; `look` is what
+`monitor` calls.
 """
 
 from __future__ import annotations

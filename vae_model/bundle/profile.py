@@ -35,6 +35,7 @@ class ColumnProfile:
         blamed: share of the most unusual held-out rows that have this column as their first reason.
         usual_psi: how far single nights of the training rows are from all of them, all but one in a hundred; 0 where
             that is not known. `usual_nulls` is the same of the share of NULL.
+        is_calendar: whether it moves with the nights: each has its own value (a month, a date written as text).
     """
 
     name: str
@@ -47,6 +48,7 @@ class ColumnProfile:
     blamed: float = 0.0
     usual_psi: float = 0.0
     usual_nulls: float = 0.0
+    is_calendar: bool = False
 
     @property
     def rows(self) -> int:
@@ -55,6 +57,10 @@ class ColumnProfile:
     @property
     def bins(self) -> Bins:
         return Bins(self.edges, self.levels)
+
+    def to_json(self) -> dict[str, Any]:
+        """Without what older bundles lack, where it is not so: they keep their digest."""
+        return {name: value for name, value in asdict(self).items() if name != "is_calendar" or value}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ColumnProfile:
@@ -70,7 +76,7 @@ class WatchedColumn:
     encoder: Encoder
 
     def to_json(self) -> dict[str, Any]:
-        return {"profile": asdict(self.profile), "encoder": encoder_to_json(self.encoder)}
+        return {"profile": self.profile.to_json(), "encoder": encoder_to_json(self.encoder)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> WatchedColumn:
@@ -86,7 +92,7 @@ class Profile:
     watched: tuple[WatchedColumn, ...] = ()
 
     def to_json(self) -> list[dict[str, Any]]:
-        return [asdict(column) for column in self.columns]
+        return [column.to_json() for column in self.columns]
 
     @classmethod
     def from_json(cls, columns: list[Mapping[str, Any]], watched: list[Mapping[str, Any]]) -> Profile:

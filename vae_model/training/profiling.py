@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,9 +24,11 @@ from vae_model.scoring.scorer import build_forward, score_rows
 BLAMED_SHARE = 0.02
 MAX_BLAMED_ROWS = 256
 # Nights with fewer training rows say nothing, and fewer nights do not say what is usual.
-MIN_NIGHT_ROWS, MIN_NIGHTS = 100, 20
+MIN_NIGHT_ROWS, MIN_NIGHTS = 20, 20
 MAX_NIGHTS = 1_000
 USUAL = 0.99
+# A column of which so many nights have (almost) one value each, and all of them many, moves with the calendar.
+CALENDAR_NIGHTS, CALENDAR_SHARE, SPREAD_SHARE = 0.9, 0.95, 0.6
 
 
 def attach_profile(bundle: Bundle, sample: pa.Table, held_out: Encoded) -> Bundle:
@@ -91,8 +93,16 @@ def measure_nights(bundle: Bundle, batches: Iterable[pa.RecordBatch], night: str
         psi = [population_stability(expected, n.counts) - len(expected) / n.rows for n in nights]
         nulls = [abs(n.nulls / n.rows - null_share) for n in nights]
         usual_psi, usual_nulls = (round(max(0.0, float(np.quantile(v, USUAL))), 4) for v in (psi, nulls))
-        columns.append(replace(column, usual_psi=usual_psi, usual_nulls=usual_nulls))
+        is_calendar = _is_calendar(expected, nights)
+        columns.append(replace(column, usual_psi=usual_psi, usual_nulls=usual_nulls, is_calendar=is_calendar))
     return replace(bundle, profile=replace(bundle.profile, columns=tuple(columns)))
+
+
+def _is_calendar(expected: Doubles, nights: Sequence[BinCounts]) -> bool:
+    if expected.max(initial=0.0) > SPREAD_SHARE * expected.sum():
+        return False
+    alike = [n.counts.max() >= CALENDAR_SHARE * n.counts.sum() for n in nights if n.counts.sum()]
+    return bool(alike) and float(np.mean(alike)) >= CALENDAR_NIGHTS
 
 
 def _count_nights(bundle: Bundle, batches: Iterable[pa.RecordBatch], night: str) -> dict[object, list[BinCounts]]:
