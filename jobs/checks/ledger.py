@@ -150,6 +150,18 @@ def write_ledger(engine: Engine, place: TableRef, ledger: Ledger, changed: Seque
     engine.upsert(place, pa.Table.from_pylist(rows, SCHEMA), ("night",))
 
 
+def accept_findings(engine: Engine, place: TableRef, check: str, since: NightName) -> None:
+    """What a check found of the nights from one on is usual from now on."""
+    ledger = read_ledger(engine, place)
+    accepted = [
+        replace(record, findings=tuple(one for one in record.findings if one.check != check))
+        for record in ledger.records.values()
+        if record.name >= since and any(one.check == check for one in record.findings)
+    ]
+    if accepted:
+        write_ledger(engine, place, ledger, accepted)
+
+
 def _to_row(record: NightRecord) -> dict[str, Any]:
     row = {name: getattr(record, name) for name in SCHEMA.names if hasattr(record, name)}
     row["segments"] = [

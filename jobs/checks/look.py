@@ -54,6 +54,8 @@ class Look:
         alarms: what is new and not as usual; `notes` what is new and worth a word; `settled` what is still so.
         usual: when the next load usually comes, in words; empty where that is not known.
         is_news: whether the source has changed since the last look.
+        is_repeated: whether it has not, and that was on an earlier day: what was told then is not told again. A look
+            that is repeated on the same day tells the same.
         last: the latest night, and the moment of the last look; empty and None on the first.
     """
 
@@ -62,6 +64,7 @@ class Look:
     settled: tuple[Finding, ...] = ()
     usual: str = ""
     is_news: bool = True
+    is_repeated: bool = False
     last: str = ""
     looked_at: datetime | None = None
 
@@ -99,22 +102,30 @@ def look(config: Config, engine: Engine, bundle: vm.Bundle, now: datetime) -> Lo
         findings = (*of_columns, *late)
         kept = replace(after, version=source.version, looked_at=looked_at, columns=columns, findings=findings)
         write_ledger(engine, ledger_ref(config), kept, updated)
-    told = [*of_columns, *found]
+    # A night that was missed by the clock is not missed again when the next one comes.
+    found = [one for one in found if one.check != "missing" or one.subject.split(" ")[0] not in known_late]
+    told = [one for one in (*of_columns, *found) if one.is_alarm]
+    is_repeated = not is_news and _is_another_day(ledger, now)
     return Look(
         alarms=(
-            *(finding for finding in told if finding.is_alarm and not finding.is_settled),
+            *(finding for finding in told if not finding.is_settled and not is_repeated),
             *(finding for finding in late if finding.subject not in known_late),
         ),
-        notes=tuple(finding for finding in told if not finding.is_alarm),
+        notes=tuple(finding for finding in of_columns if not finding.is_alarm),
         settled=(
-            *(finding for finding in told if finding.is_settled),
+            *(finding for finding in told if finding.is_settled or is_repeated),
             *(finding for finding in late if finding.subject in known_late),
         ),
+        is_repeated=is_repeated,
         usual=usual,
         is_news=is_news,
         last=records[-1].night if records else "",
         looked_at=ledger.looked_at,
     )
+
+
+def _is_another_day(ledger: Ledger, now: datetime) -> bool:
+    return ledger.looked_at is not None and now.date() > ledger.looked_at.date()
 
 
 def _last_findings(ledger: Ledger) -> list[Finding]:

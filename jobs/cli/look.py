@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -48,15 +48,26 @@ def history(
 @command(app, LOOK)
 def incidents(
     run: CommandRun,
+    action: Annotated[
+        Literal["list", "ack", "close"], typer.Argument(help="ack: seen, no alarm any more; close: it is over.")
+    ] = "list",
+    identity: Annotated[str | None, typer.Argument(metavar="[ID]", help="Of the incident, or its beginning.")] = None,
     with_closed: Annotated[bool, typer.Option("--all", help="Also those that are closed.")] = False,
 ) -> None:
-    """Incidents that `monitor` found: alert rows with one cause, as one line.
+    """Incidents that `monitor` found: alert rows with one cause, or a night that is not as usual, as one line.
 
     Example: `sandtimer incidents --config conf/flights.yaml --all`
     """
-    from jobs.monitoring.incident_table import list_incidents
+    from jobs.common.errors import ConfigError
+    from jobs.monitoring.incident_table import change_status, list_incidents
 
-    list_incidents(run.config, run.engine, run.reporter, with_closed)
+    if action == "list":
+        list_incidents(run.config, run.engine, run.reporter, with_closed)
+        return
+    if identity is None:
+        raise ConfigError(f"the id of the incident to {action}", "none", f"`sandtimer incidents {action} ID`")
+    status: Literal["acknowledged", "closed"] = "acknowledged" if action == "ack" else "closed"
+    change_status(run.config, run.engine, run.reporter, identity, status)
 
 
 @command(app, LOOK)

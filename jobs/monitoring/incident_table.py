@@ -3,13 +3,17 @@ updates it: alerts of its nights and of the window before them, and a sample of 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, Final
 
 import pyarrow as pa
 
 import vae_model as vm
+from jobs.checks.finding import PREFIX, Finding
+from jobs.checks.ledger import accept_findings
+from jobs.checks.look import Look
 from jobs.common.config import Config
 from jobs.common.console import Field, Reporter
 from jobs.common.sampling import Sample, hashable_columns
@@ -17,11 +21,11 @@ from jobs.delta.storage import TableRef
 from jobs.engines.base import Engine, TableState
 from jobs.labels.verdicts import read_verdicts
 from jobs.monitoring.alert_context import AlertContext, build_alert_context, segment_columns
-from jobs.monitoring.incidents import Incident, find_incidents, follow_incidents
-from jobs.predicates.conditions import equals, is_true
+from jobs.monitoring.incidents import Incident, Status, find_incidents, follow_incidents
+from jobs.predicates.conditions import is_true
 from jobs.predicates.predicate import Predicate, combine
 from jobs.tables.nights import NightName, between, find_night_column, look_back, names_of
-from jobs.tables.refs import incidents_ref
+from jobs.tables.refs import incidents_ref, ledger_ref, target_ref
 from vae_model.features.nested import expand_table, source_columns
 
 # Alert rows that are looked at, at most: more say nothing more.
@@ -63,17 +67,94 @@ def list_incidents(config: Config, engine: Engine, reporter: Reporter, with_clos
         raise vm.DataError(
             f"a table of incidents at {place.name}", "none", "run `sandtimer monitor` after a scoring run"
         )
-    known = _read(engine, place, None if with_closed else equals("status", "open"))
+    known = [one for one in _read(engine, place, None) if with_closed or one.status != "closed"]
     known.sort(key=lambda incident: (incident.last_seen, incident.rows), reverse=True)
-    shown: list[dict[str, Field]] = [
-        {"id": i.id, "status": i.status, "rows": i.rows, "first_seen": i.first_seen.text, "last_seen": i.last_seen.text,
-         "what": i.description}
-        for i in known
-    ]  # fmt: skip
-    reporter.table("incident", f"Incidents in {place.name}", shown)
+    target = engine.describe(target_ref(config))
+    night = find_night_column(config, target)
+    for one in known:
+        where = describe_rows(engine, target, night, one)
+        fields: dict[str, Field] = {"id": one.id, "status": one.status, "rows": one.rows, "what": one.description}
+        fields |= {"first_seen": one.first_seen.text, "last_seen": one.last_seen.text, "where": where}
+        reporter.say("incident", f"{one.id} {one.status}: {one.description}\n    its rows: WHERE {where}", **fields)
     count = sum(incident.status == "open" for incident in known)
-    reporter.say("done", f"{count:,} open incidents of {len(known):,} shown, in {place.name}", open=count)
+    reporter.say("done", f"{count:,} of {len(known):,} incidents are open, in {place.name}", open=count)
     return known
+
+
+def describe_rows(engine: Engine, target: TableState, night: str, incident: Incident) -> str:
+    """A condition on the scored table that lists an incident's rows; those of a night, where it is about the night."""
+    of_nights = between(engine, target, night, incident.first_seen, incident.last_seen)
+    parts = [of_nights.sql()] if of_nights else []
+    if not incident.is_of_table:
+        parts += ["is_anomaly", *([incident.segment] if incident.segment else [])]
+    return " AND ".join(parts)
+
+
+def change_status(config: Config, engine: Engine, reporter: Reporter, identity: str, status: Status) -> Incident:
+    """The command: somebody has seen an incident (acknowledged), or knows that it is over (closed).
+
+    Args:
+        config: the job.
+        engine: to read and write with.
+        reporter: hears of it.
+        identity: the incident's id, or the first characters of it that no other one has.
+        status: the new one.
+
+    Raises:
+        DataError: there is no such incident, or more than one.
+    """
+    place = incidents_ref(config)
+    found = [one for one in list_known(config, engine) or () if one.id.startswith(identity)]
+    if len(found) != 1:
+        raise vm.DataError(
+            f"one incident whose id begins with '{identity}' in {place.name}",
+            f"{len(found)}",
+            "`sandtimer incidents --all` lists them",
+        )
+    changed = replace(found[0], status=status, closed=found[0].last_seen if status == "closed" else None)
+    engine.upsert(place, _to_table([changed]), ("id",))
+    if changed.is_of_table:
+        accept_findings(engine, ledger_ref(config), changed.column.removeprefix(PREFIX), changed.first_seen)
+    reporter.say("done", f"incident {changed.id} is {status}: {changed.description}", id=changed.id, status=status)
+    return changed
+
+
+def follow_checks(config: Config, engine: Engine, target: TableState, looked: Look) -> dict[Finding, str]:
+    """Open, go on with and close the incidents of nights as wholes; the ids of what was found."""
+    if not looked.last or (not looked.is_news and not looked.alarms):
+        return {}
+    place, last = incidents_ref(config), NightName.of(looked.last)
+    known = {one.id: one for one in list_known(config, engine) or () if one.is_of_table}
+    ids: dict[Finding, str] = {}
+    changed: list[Incident] = []
+    for finding in (*looked.alarms, *looked.settled):
+        since = NightName.of(finding.since or finding.night or looked.last)
+        name = f"{target.table_id}\n{finding.column}\n{finding.subject}\n{since}"
+        identity = ids[finding] = hashlib.sha256(name.encode()).hexdigest()[:12]
+        seen = NightName.of(finding.night) if finding.night else last
+        old = known.get(identity)
+        if old is None:
+            changed.append(
+                Incident(
+                    identity,
+                    finding.column,
+                    "",
+                    finding.sentence,
+                    finding.rows,
+                    0.0,
+                    since,
+                    max(since, seen),
+                    opened=last,
+                )
+            )
+        elif old.status != "closed" and seen > old.last_seen:
+            changed.append(replace(old, last_seen=seen, effect=finding.sentence))
+    still = set(ids.values())
+    over = [one for one in known.values() if one.status != "closed" and one.id not in still and looked.is_news]
+    changed += [replace(one, status="closed", closed=last) for one in over]
+    if changed:
+        engine.upsert(place, _to_table(changed), ("id",))
+    return ids
 
 
 def read_incidents(config: Config, engine: Engine, target: TableState, sample: pa.Table) -> list[Incident]:
@@ -81,11 +162,11 @@ def read_incidents(config: Config, engine: Engine, target: TableState, sample: p
     nights = set(nights_of(config, target, sample))
     place = incidents_ref(config)
     known = _read(engine, place, None) if engine.exists(place) else []
-    return [incident for incident in known if incident.opened in nights]
+    return [incident for incident in known if incident.opened in nights and not incident.is_of_table]
 
 
 def update_incidents(
-    config: Config, engine: Engine, target: TableState, bundle: vm.Bundle, sample: pa.Table
+    config: Config, engine: Engine, target: TableState, bundle: vm.Bundle, sample: pa.Table, is_baseline: bool = False
 ) -> list[Incident]:
     """Go through the nights of some scored rows, and write what became of the incidents in one commit.
 
@@ -95,18 +176,22 @@ def update_incidents(
         target: the scored table.
         bundle: that scored the rows.
         sample: of the rows; only its nights are looked at.
+        is_baseline: training has seen the rows: what is found is how the table is, and no news.
 
     Returns:
         The incidents that were opened in these nights.
     """
     nights = nights_of(config, target, sample)
     place = incidents_ref(config)
-    known = _read(engine, place, None) if engine.exists(place) else []
+    known = [one for one in list_known(config, engine) or () if not one.is_of_table]
     context = _read_alert_context(config, engine, target, bundle, sample)
     present = [night for night in nights if night in context.nights]
     limits = config.monitor
     after = follow_incidents(known, context, present, limits.window, limits.close_after, target.table_id)
     before = {incident.id: incident for incident in known}
+    if is_baseline:
+        seen: Status = "acknowledged"
+        after = [replace(one, status=seen) if one.status == "open" and one.id not in before else one for one in after]
     changed = [incident for incident in after if before.get(incident.id) != incident]
     if changed or not engine.exists(place):
         engine.upsert(place, _to_table(changed), ("id",))

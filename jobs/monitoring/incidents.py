@@ -9,13 +9,15 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from jobs.checks.finding import PREFIX
 from jobs.common.statistics import share_of
 from jobs.monitoring.alert_context import AlertContext
 from jobs.monitoring.incident_search import Group, count_segment_rows, find_groups, hits_by_night, mentions
 from jobs.monitoring.segments import Bools, Segment, matches, to_sql
 from jobs.tables.nights import NightName
 
-Status: TypeAlias = Literal["open", "closed"]
+# What was acknowledged goes on and is closed like what is open, but alarms nobody.
+Status: TypeAlias = Literal["open", "acknowledged", "closed"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Incident:
         share: of the segment's rows in the nights from first to last seen.
         first_seen: the first night with such an alert: a value of `source.partition`, else the run's day.
         last_seen: the last one.
-        status: open, or closed once it has been gone for `monitor.close_after` nights.
+        status: open, acknowledged by somebody, or closed once it has been gone for `monitor.close_after` nights.
         segment_rows: rows of the segment in these nights.
         conditions: the segment's columns and values.
         opened: the night that it was found in.
@@ -55,8 +57,16 @@ class Incident:
     quiet_nights: int = 0
 
     @property
+    def is_of_table(self) -> bool:
+        """Whether it is about nights as wholes: then `effect` is the sentence."""
+        return self.column.startswith(PREFIX)
+
+    @property
     def description(self) -> str:
         """One line for people: `distance x1.6 for carrier = 'UA', 41 % of rows, since 2013-06-03`."""
+        if self.is_of_table:
+            still = "" if self.first_seen == self.last_seen else f" (since {self.first_seen})"
+            return f"{self.effect}{still}"
         where = f" for {self.segment}" if self.segment else ""
         share = f"{100 * self.share:.2g}" if self.share < 0.995 else "100"
         period = f"since {self.first_seen}"

@@ -8,8 +8,8 @@ rows and alerts are counted exactly. A rerun of the same scored version replaces
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,7 +26,7 @@ from jobs.common.errors import AlarmError
 from jobs.engines.base import Engine, LogEntry, TableState
 from jobs.models.store import find_model
 from jobs.monitoring.drift import DRIFT_SCHEMA, Drift, compare_alerts, compare_features, compare_latents, compare_scores
-from jobs.monitoring.incident_table import choose_rows, read_incidents, update_incidents
+from jobs.monitoring.incident_table import choose_rows, follow_checks, read_incidents, update_incidents
 from jobs.monitoring.incidents import Incident
 from jobs.monitoring.profiles import count_features, watched_of
 from jobs.monitoring.settling import read_before, settle
@@ -46,6 +46,7 @@ class Run:
         condition: of its rows in the scored table.
         asked: the condition as given; None for the last run.
         earlier: the runs before it, newest first.
+        source_version: that its rows are of; None of a condition, and where the log does not say.
     """
 
     run_id: str
@@ -55,6 +56,12 @@ class Run:
     scored_at: datetime
     asked: str | None
     earlier: Sequence[LogEntry] = ()
+    source_version: int | None = None
+
+    def is_trained_on(self, bundle: vm.Bundle) -> bool:
+        """Whether the rows are of a version of the source that training has seen."""
+        trained = bundle.lineage.get("source_version")
+        return trained is not None and self.source_version is not None and self.source_version <= trained
 
 
 def monitor(
@@ -85,18 +92,34 @@ def monitor(
     incidents: list[Incident] = []
     if rows:
         drifts, incidents = _follow_run(config, engine, reporter, run, bundle, rows)
-    checked = _to_drifts(looked)
+    drifts = _without_told(drifts, looked, run)
+    checked, ids = _to_drifts(looked), follow_checks(config, engine, run.target, looked)
     version = None
     if drifts or checked:
         table = _to_table([*drifts, *checked], run, rows)
         version = engine.upsert(monitor_ref(config), table, ("run_id", "column"))
     _report(reporter, drifts, incidents)
-    _report_look(reporter, looked)
+    _report_look(reporter, looked, ids)
     alarms = [finding.sentence for finding in looked.alarms]
     alarms += [alarm for drift in drifts for alarm in drift.alarms]
-    alarms += [f"new incident {i.id}: {i.description}" for i in incidents if i.status == "open"]
+    if not looked.is_repeated:
+        alarms += [f"new incident {i.id}: {i.description}" for i in incidents if i.status == "open"]
     _finish(config, reporter, run, rows, alarms, version)
     return [*checked, *drifts]
+
+
+def _without_told(drifts: Sequence[Drift], looked: Look, run: Run) -> list[Drift]:
+    """Without what a missing segment says already, and without alarms that were told on an earlier day."""
+    lacking = {finding.subject.split(" = ")[0] for finding in looked.alarms if finding.check == "segment"}
+    kept = [replace(one, alarms=(), kinds=()) if one.column in lacking else one for one in drifts]
+    if not looked.is_repeated:
+        return kept
+    return [
+        replace(one, alarms=(), still_so=(*one.still_so, *one.alarms), since=one.since or run.scored_at)
+        if one.alarms
+        else one
+        for one in kept
+    ]
 
 
 def _follow_run(
@@ -113,13 +136,17 @@ def _follow_run(
     drifts = compare(config, engine, run, bundle, sample, rows)
     if run.asked is None:
         drifts = settle(drifts, read_before(config, engine, run.earlier, run.model_id))
-    return drifts, _follow(config, engine, run, bundle, sample)
+    incidents = [one for one in _follow(config, engine, run, bundle, sample) if one.status == "open"]
+    return drifts, incidents
 
 
 def _finish(
     config: Config, reporter: Reporter, run: Run, rows: int, alarms: Sequence[str], version: int | None
 ) -> None:
     compared = f"compared rows of {run.target.ref.name} {_describe(run)} with training"
+    if not rows and not alarms:
+        reporter.say("done", f"nothing to do: no row of {run.target.ref.name} {_describe(run)}", alarms=0, rows=0)
+        return
     compared = compared if rows else f"no row of {run.target.ref.name} {_describe(run)}"
     see = f"; see {monitor_ref(config).name} version {version} and {incidents_ref(config).name}" if version else ""
     reporter.say(
@@ -165,7 +192,8 @@ def find_run(config: Config, engine: Engine, where: str | None) -> Run:
     assert condition is not None  # noqa: S101  a combination of some is one
     condition.to_pyarrow(target.schema)
     earlier = [entry for entry in entries if entry.lineage and entry.version < last.version]
-    return Run(run_id, target, condition, model_id, scored_at, where, earlier)
+    version = lineage.get("source_version") if where is None else None
+    return Run(run_id, target, condition, model_id, scored_at, where, earlier, version)
 
 
 def read_sample(config: Config, engine: Engine, run: Run, bundle: vm.Bundle, rows: int) -> pa.Table:
@@ -198,7 +226,7 @@ def _follow(config: Config, engine: Engine, run: Run, bundle: vm.Bundle, sample:
     is_done = equals("run_id", run.run_id)
     if engine.exists(place) and engine.count(engine.describe(place), is_done):
         return read_incidents(config, engine, run.target, sample)
-    return update_incidents(config, engine, run.target, bundle, sample)
+    return update_incidents(config, engine, run.target, bundle, sample, run.is_trained_on(bundle))
 
 
 def _find_bundle(config: Config, run: Run) -> vm.Bundle:
@@ -260,7 +288,7 @@ def _to_drifts(looked: Look) -> list[Drift]:
     ]
 
 
-def _report_look(reporter: Reporter, looked: Look) -> None:
+def _report_look(reporter: Reporter, looked: Look, ids: Mapping[Finding, str]) -> None:
     if not looked.is_news:
         at = f"{looked.looked_at:%Y-%m-%d %H:%M}" if looked.looked_at else ""
         usual = f"; {looked.usual}" if looked.usual else ""
@@ -271,7 +299,7 @@ def _report_look(reporter: Reporter, looked: Look) -> None:
     for finding in looked.settled:
         reporter.say("still so", f"still so since {finding.since or finding.night}: {finding.sentence}")
     for finding in looked.alarms:
-        reporter.say("alarm", finding.sentence)
+        reporter.say("alarm", finding.sentence, id=ids.get(finding), check=finding.check)
 
 
 def _report(reporter: Reporter, drifts: Sequence[Drift], incidents: Sequence[Incident]) -> None:

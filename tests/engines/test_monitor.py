@@ -78,7 +78,8 @@ def test_limits_of_the_config_decide(folder):
     job = Job(folder)
     job.settings["monitor"] = {"ignore": ["total"], "alert_limit": 1_000.0, "score_limit": 1.0}
     outcome = job.run("monitor")
-    assert outcome.code == 5 and outcome.error["found"].startswith("new incident")
+    assert outcome.code == 5 and outcome.error["event"] == "alarm"
+    assert {event["event"] for event in outcome.events} == {"within limits", "incident", "done"}
     job.settings["monitor"] = {"psi_limitt": 1}
     assert "monitor.psi_limit" in job.run("monitor").error["message"]
 
