@@ -18,9 +18,12 @@ from jobs.common.engine_names import EngineName
 if TYPE_CHECKING:
     from jobs.common.config import Config
     from jobs.common.console import Reporter
+    from jobs.common.errors import SandtimerError
     from jobs.engines.base import Engine
 
 _INTERRUPTED = 130
+# Commands of a schedule, whose failure somebody has to hear of.
+_TOLD = frozenset({"extract", "train", "score", "monitor"})
 
 
 def _option(name: str, annotation: Any, default: Any = None) -> Parameter:
@@ -61,8 +64,14 @@ class CommandRun:
     """One run of a command: its reporter, and its config and engine, which are built when they are first asked for."""
 
     def __init__(
-        self, reporter: Reporter, config: Path | None, overrides: Sequence[str] | None, engine: EngineName | None
+        self,
+        name: str,
+        reporter: Reporter,
+        config: Path | None,
+        overrides: Sequence[str] | None,
+        engine: EngineName | None,
     ) -> None:
+        self.name = name
         self.reporter = reporter
         self._path = config
         self._overrides = list(overrides or ())
@@ -92,6 +101,20 @@ class CommandRun:
     def engine(self) -> Engine:
         """The engine of the job; `--engine` wins over the config."""
         return self.build_engine(self.config)
+
+    def tell_failure(self, error: SandtimerError) -> None:
+        """Tell whoever the config names that a run of the night failed; an alarm was told already."""
+        from jobs.common.errors import AlarmError
+
+        if self.name not in _TOLD or isinstance(error, AlarmError) or "config" not in vars(self):
+            return
+        from jobs.notifying.failure import tell_failure
+
+        tell_failure(self.config, self._engine_or_none(), self.reporter, self.name, error)
+
+    def _engine_or_none(self) -> Engine | None:
+        """The engine, where it has started."""
+        return vars(self).get("engine")
 
     def build_engine(self, config: Config) -> Engine:
         """The engine for a config that is not this command's own."""
@@ -123,7 +146,7 @@ def command(
         @functools.wraps(body)
         def start(**given: Any) -> None:
             common = {option.name: given.pop(option.name, None) for option in (*JOB, LOG, DEBUG)}
-            _run(lambda run: body(run, **given), **common)
+            _run(body.__name__, lambda run: body(run, **given), **common)
 
         keyword_only = [option.replace(kind=Parameter.KEYWORD_ONLY) for option in options]
         start.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
@@ -136,6 +159,7 @@ def command(
 
 
 def _run(
+    name: str,
     work: Callable[[CommandRun], None],
     *,
     config: Path | None,
@@ -148,8 +172,9 @@ def _run(
     from jobs.common.errors import SandtimerError, describe, exit_code
 
     reporter = build_reporter(log)
+    started = CommandRun(name, reporter, config, overrides, engine)
     try:
-        work(CommandRun(reporter, config, overrides, engine))
+        work(started)
     except KeyboardInterrupt:
         if debug:
             raise
@@ -161,4 +186,5 @@ def _run(
 
             traceback.print_exc()
         reporter.fail(describe(error))
+        started.tell_failure(describe(error))
         raise typer.Exit(exit_code(error)) from None

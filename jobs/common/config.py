@@ -103,6 +103,22 @@ class Monitor(_Section):
     close_after: int = Field(default=3, ge=1)
 
 
+class Notify(_Section):
+    """Who is told of new alarms, of incidents and of failed runs; nobody without a webhook, an address or a command."""
+
+    webhook: str | None = Field(default=None, repr=False, pattern="^https?://")
+    shape: Literal["json", "slack", "teams"] = "json"
+    command: tuple[str, ...] | None = Field(default=None, min_length=1)
+    mail_to: tuple[str, ...] = ()
+    mail_from: str = "sandtimer@localhost"
+    smtp_host: str = "localhost"
+    smtp_port: int = Field(default=25, ge=1, le=65_535)
+    smtp_starttls: bool = False
+    smtp_user: str | None = None
+    smtp_password: str | None = Field(default=None, repr=False)
+    on: tuple[Literal["alarm", "incident", "closed", "failed"], ...] = ("alarm", "incident", "closed", "failed")
+
+
 class Report(_Section):
     """The page that `report` writes; without a path it lies beside the scored table, or in data/."""
 
@@ -160,6 +176,7 @@ class Config(_Section):
     bundle: BundleConfig
     score: Score
     monitor: Monitor = Monitor()
+    notify: Notify = Notify()
     report: Report = Report()
     feedback: Feedback = Feedback()
     compare: Compare = Compare()
@@ -175,6 +192,6 @@ class Config(_Section):
     def digest(self) -> str:
         """Short digest of what decides a run, without secrets; it goes into each commit's lineage."""
         secrets = {"source": {"storage_options"}, "spark": {"conf"}}
-        later = dict.fromkeys(("monitor", "report", "feedback", "compare", "mlflow"), True)
+        later = dict.fromkeys(("monitor", "notify", "report", "feedback", "compare", "mlflow"), True)
         content = self.model_dump(mode="json", exclude={**later, **secrets})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

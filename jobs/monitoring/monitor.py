@@ -26,10 +26,12 @@ from jobs.common.errors import AlarmError
 from jobs.engines.base import Engine, LogEntry, TableState
 from jobs.models.store import find_model
 from jobs.monitoring.drift import DRIFT_SCHEMA, Drift, compare_alerts, compare_features, compare_latents, compare_scores
-from jobs.monitoring.incident_table import choose_rows, follow_checks, read_incidents, update_incidents
+from jobs.monitoring.incident_table import choose_rows, follow_checks, list_known, read_incidents, update_incidents
 from jobs.monitoring.incidents import Incident
 from jobs.monitoring.profiles import count_features, watched_of
 from jobs.monitoring.settling import read_before, settle
+from jobs.notifying.message import Item
+from jobs.notifying.outbox import read_told, tell
 from jobs.predicates.conditions import equals, is_true
 from jobs.predicates.predicate import Predicate, combine, parse_where
 from jobs.tables.nights import find_night_column
@@ -104,8 +106,22 @@ def monitor(
     alarms += [alarm for drift in drifts for alarm in drift.alarms]
     if not looked.is_repeated:
         alarms += [f"new incident {i.id}: {i.description}" for i in incidents if i.status == "open"]
+    tell(config, engine, reporter, _list_items(config, engine, run, looked, drifts))
     _finish(config, reporter, run, rows, alarms, version)
     return [*checked, *drifts]
+
+
+def _list_items(config: Config, engine: Engine, run: Run, looked: Look, drifts: Sequence[Drift]) -> list[Item]:
+    """All that is so now, with the names by which it is told once."""
+    table = run.target.table_id
+    items = [Item.of("alarm", f.sentence, table, f.column, f.subject, f.since or looked.last) for f in looked.alarms]
+    items += [Item.of("alarm", alarm, table, run.run_id, alarm) for drift in drifts for alarm in drift.alarms]
+    known = [one for one in list_known(config, engine) or () if not one.is_of_table]
+    opened = {one.id: Item.of("incident", f"{one.description} (incident {one.id})", table, one.id) for one in known}
+    told = read_told(config, engine)
+    items += [opened[one.id] for one in known if one.status == "open"]
+    over = [one for one in known if one.status == "closed" and opened[one.id].id in told]
+    return items + [Item.of("closed", f"{one.description} (incident {one.id})", table, one.id) for one in over]
 
 
 def _without_told(drifts: Sequence[Drift], looked: Look, run: Run) -> list[Drift]:

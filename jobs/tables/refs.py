@@ -41,6 +41,11 @@ def monitor_ref(config: Config) -> TableRef:
     return TableRef(config.monitor.table or f"{config.score.table}_monitor", config.source.storage_options)
 
 
+def outbox_ref(config: Config) -> TableRef:
+    """The table with what was told to people, and what could not be sent yet."""
+    return TableRef(f"{config.score.table.rstrip('/')}_messages", config.source.storage_options)
+
+
 def ledger_ref(config: Config) -> TableRef:
     """The table with one row for each night, as `monitor` saw it."""
     return TableRef(f"{config.score.table.rstrip('/')}_nights", config.source.storage_options)
