@@ -116,11 +116,12 @@ def judge_lateness(records: Sequence[NightRecord], now: datetime) -> tuple[str, 
     missing = [day for day in expected_nights(days, horizon) if habit.due(day) < now]
     coming = expected_nights(days, days[-1] + timedelta(days=366))
     usual = f"the load of {coming[0]} usually comes by {_moment(habit.usual_by(coming[0]))}" if coming else ""
-    found = [
-        Finding("late", str(day), str(day), f"no row of {day}, which usually comes by {_moment(habit.usual_by(day))}")
-        for day in missing
-    ]
-    return usual, tuple(found)
+    if not missing:
+        return usual, ()
+    first, more = missing[0], len(missing) - 1
+    sentence = f"no row of {first}, which usually comes by {_moment(habit.usual_by(first))}"
+    sentence += f", nor of the {more:,} night{'' if more == 1 else 's'} after it" if more else ""
+    return usual, (Finding("late", str(first), str(first), sentence),)
 
 
 def likeness_of(sketch: Sequence[int], before: Sequence[NightRecord]) -> tuple[float, str]:

@@ -93,7 +93,9 @@ def look(config: Config, engine: Engine, bundle: vm.Bundle, now: datetime) -> Lo
     after = ledger.having(updated)
     records = sorted(after.records.values(), key=lambda record: record.name)
     usual, late = judge_lateness([one for one in records if one.rows], now)
-    known_late = {finding.subject for finding in ledger.findings if finding.check == "late"}
+    # A table that nothing came to for long before anybody looked is as it is.
+    before = late if ledger.version is None else ledger.findings
+    known_late = {finding.subject for finding in before if finding.check == "late"}
     # Without news the last look's findings are those of this one: it may have been cut short before it told anybody.
     of_columns = columns_changed if is_news else [one for one in ledger.findings if one.check == "schema"]
     found = [one for record in updated for one in _new_findings(record, ledger)] if is_news else _last_findings(ledger)

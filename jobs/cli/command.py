@@ -74,7 +74,7 @@ class CommandRun:
         self.name = name
         self.reporter = reporter
         self._path = config
-        self._overrides = list(overrides or ())
+        self.overrides = list(overrides or ())
         self._engine = engine
 
     @property
@@ -95,7 +95,7 @@ class CommandRun:
 
         if self._path is None:
             raise ConfigError("a config", "none", "name one with --config")
-        return load_config(self._path, self._overrides)
+        return load_config(self._path, self.overrides)
 
     @cached_property
     def engine(self) -> Engine:
@@ -180,6 +180,8 @@ def _run(
             raise
         reporter.fail(SandtimerError("the command to finish", "an interruption", "run it again; the target is whole"))
         raise typer.Exit(_INTERRUPTED) from None
+    except typer.Exit:
+        raise
     except Exception as error:  # noqa: BLE001  nothing may end in a traceback
         if debug:
             import traceback

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from jobs.cli.command import CommandRun, command
+from jobs.cli.command import ENGINE, OVERRIDES, CommandRun, command
 from jobs.cli.options import NIGHTLY, FullOption, WhereOption
 
 app = typer.Typer()
@@ -65,6 +66,53 @@ def monitor(
 
     moment = _parse_time(logical_time) if logical_time else None
     monitor(run.config, run.engine, run.reporter, where, moment)
+
+
+@command(app, NIGHTLY)
+def check(
+    run: CommandRun,
+    files: Annotated[
+        list[Path] | None,
+        typer.Option("--files", metavar="PATH", help="Parquet files, or folders of them; repeatable."),
+    ] = None,
+    table: Annotated[str | None, typer.Option("--table", metavar="TABLE", help="A staging table instead.")] = None,
+    where: Annotated[
+        str | None, typer.Option("--where", metavar="SQL", help="Rows of the source table, or only these of the batch.")
+    ] = None,
+) -> None:
+    """May a batch be published? Scores it without writing anything; exit code 5 where it should be held back.
+
+    Its nights are judged by those that `monitor` has seen, its rows by the model; the last line says the verdict.
+
+    Example: `sandtimer check --config conf/flights.yaml --files staging/2013-06-01.parquet`
+    """
+    from jobs.monitoring.gate import check
+
+    check(run.config, run.engine, run.reporter, files or (), table, where)
+
+
+@command(app, NIGHTLY, shared=(OVERRIDES, ENGINE))
+def nightly(
+    run: CommandRun,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="With a config for each table, as *.yaml.")],
+    alerts: Annotated[
+        float | None, typer.Option("--alerts", min=0.0, help="Expected a night over all tables, in place of budgets.")
+    ] = None,
+    index: Annotated[
+        Path | None, typer.Option("--index", metavar="FILE", help="The page about all; default: data/nightly.html.")
+    ] = None,
+) -> None:
+    """What is due for every table: extract and train where there is no model, score, monitor, report, tell.
+
+    Goes on where one fails; the exit code is the worst.
+
+    Example: `sandtimer nightly conf/ --alerts 20`
+    """
+    from jobs.fleet.run import run_nightly
+
+    code = run_nightly(folder, run.build_engine, run.reporter, run.overrides, alerts, index)
+    if code:
+        raise typer.Exit(code)
 
 
 def _parse_time(text: str) -> datetime:

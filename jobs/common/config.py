@@ -116,7 +116,7 @@ class Notify(_Section):
     smtp_starttls: bool = False
     smtp_user: str | None = None
     smtp_password: str | None = Field(default=None, repr=False)
-    on: tuple[Literal["alarm", "incident", "closed", "failed"], ...] = ("alarm", "incident", "closed", "failed")
+    events: tuple[Literal["alarm", "incident", "closed", "failed"], ...] = ("alarm", "incident", "closed", "failed")
 
 
 class Report(_Section):

@@ -25,7 +25,7 @@ def tell_failure(
         command: that failed.
         error: why.
     """
-    if not open_channels(config.notify) or "failed" not in config.notify.on:
+    if not open_channels(config.notify) or "failed" not in config.notify.events:
         return
     item = Item.of(
         "failed", f"{command} failed: {error}", config.source.table, command, datetime.now(UTC).date(), error

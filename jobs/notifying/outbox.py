@@ -52,7 +52,7 @@ def tell(config: Config, engine: Engine, reporter: Reporter, items: Sequence[Ite
         items: all that is so now, told or not.
     """
     channels = open_channels(config.notify)
-    wanted = [item for item in items if item.kind in config.notify.on]
+    wanted = [item for item in items if item.kind in config.notify.events]
     if not channels:
         return
     known = {(row["id"], row["channel"]) for row in _read(config, engine)}

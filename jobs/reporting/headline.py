@@ -65,6 +65,9 @@ def write_headline(nights: Sequence[Night], context: Sequence[Night], budget: fl
     if current:
         worst = max(current, key=lambda one: (one.rows, one.id))
         others = len(current) - 1
+        if worst.is_of_table:
+            more = f"{_count(others, 'other incident')} open. " if others else ""
+            return Headline("alarm", worst.description, f"{more}{counted}", names)
         more = f" {_count(others, 'other incident')} {'is' if others == 1 else 'are'} open." if others else ""
         return Headline("alarm", worst.description, f"One cause explains {worst.rows:,} alerts.{more} {counted}", names)
     if over and over[-1] is nights[-1]:

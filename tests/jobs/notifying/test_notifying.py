@@ -137,7 +137,7 @@ def test_what_was_written_down_before_a_kill_is_told_afterwards(tmp_path, receiv
 
 
 def test_only_what_is_asked_for_is_told(tmp_path, receiver):
-    tell_all(make_config(tmp_path, webhook=receiver.url, on=["incident"]), ALARM, INCIDENT)
+    tell_all(make_config(tmp_path, webhook=receiver.url, events=["incident"]), ALARM, INCIDENT)
     assert receiver.sentences() == [INCIDENT.sentence]
 
 
