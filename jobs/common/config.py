@@ -81,6 +81,7 @@ class Score(_Section):
     explain: Literal["alerts", "all", "none"] = "alerts"
     engine: EngineName = "local"
     route: Literal["auto", "files", "dataframe"] = "auto"
+    quarantine: Place | None = None
 
 
 class Monitor(_Section):
@@ -191,7 +192,7 @@ class Config(_Section):
 
     def digest(self) -> str:
         """Short digest of what decides a run, without secrets; it goes into each commit's lineage."""
-        secrets = {"source": {"storage_options"}, "spark": {"conf"}}
+        secrets = {"source": {"storage_options"}, "spark": {"conf"}, "score": {"quarantine"}}
         later = dict.fromkeys(("monitor", "notify", "report", "feedback", "compare", "mlflow"), True)
         content = self.model_dump(mode="json", exclude={**later, **secrets})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

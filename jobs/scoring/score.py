@@ -15,6 +15,7 @@ from jobs.common.errors import ConflictError
 from jobs.engines.base import Engine, Lineage, ScorePlan, ScoreResult
 from jobs.models.store import load_model
 from jobs.scoring.plan import describe_nothing, make_plan
+from jobs.scoring.quarantine import fill_quarantine
 
 MAX_ATTEMPTS = 4
 
@@ -46,12 +47,16 @@ def score(
     """
     for attempt in range(1, MAX_ATTEMPTS):
         try:
-            return _score_once(config, engine, reporter, where, logical_time, full)
+            result = _score_once(config, engine, reporter, where, logical_time, full)
+            fill_quarantine(config, engine, reporter)
+            return result
         except ConflictError as error:
             wait_s = random.uniform(0.5, 1.0) * 2**attempt  # noqa: S311  spreads writers, hides nothing
             reporter.say("retrying", f"{error}; planning anew in {wait_s:.1f} s", attempt=attempt, wait_s=wait_s)
             time.sleep(wait_s)
-    return _score_once(config, engine, reporter, where, logical_time, full)
+    result = _score_once(config, engine, reporter, where, logical_time, full)
+    fill_quarantine(config, engine, reporter)
+    return result
 
 
 def _score_once(

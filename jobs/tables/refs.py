@@ -41,6 +41,12 @@ def monitor_ref(config: Config) -> TableRef:
     return TableRef(config.monitor.table or f"{config.score.table}_monitor", config.source.storage_options)
 
 
+def quarantine_ref(config: Config) -> TableRef | None:
+    """The table that gets the alert rows; None where nobody asked for one."""
+    place = config.score.quarantine
+    return None if place is None else TableRef(place, config.source.storage_options)
+
+
 def outbox_ref(config: Config) -> TableRef:
     """The table with what was told to people, and what could not be sent yet."""
     return TableRef(f"{config.score.table.rstrip('/')}_messages", config.source.storage_options)
