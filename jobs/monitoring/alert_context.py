@@ -108,7 +108,7 @@ def build_alert_context(
     blames = _read_reasons(reasons, kinds, levels, BLAME_SHARE)
     known = [name for name in kinds if name in alerts.column_names]
     few = [name for name in segment_columns(bundle, rows.schema) if name in alerts.column_names]
-    found = [_build_category(name, alerts, rows, blames.get(name)) for name in few]
+    found = [_build_category(name, alerts, rows) for name in few]
     count = len(profile)
     return AlertContext(
         names,
@@ -153,27 +153,15 @@ def _read_reasons(
     }
 
 
-def _build_category(name: str, alerts: pa.Table, rows: pa.Table, blamed: Evidence | None) -> Category:
+def _build_category(name: str, alerts: pa.Table, rows: pa.Table) -> Category:
     there, here = _to_texts(rows.column(name)), _to_texts(alerts.column(name))
-    wanted = here.copy()
-    if blamed:
-        known = {to_words(text): text for text in sorted({*there, *here} - {None})}
-        expected = np.array([_from_words(word, known) for word in blamed.expected], np.object_)
-        wanted[blamed.rows] = expected
-        foreign = [value == "NULL" or value not in (blamed.levels or (value,)) for value in blamed.observed]
-        here[blamed.rows[foreign]] = expected[foreign]
-    levels = sorted({*there.tolist(), *here.tolist(), *wanted.tolist()}, key=lambda text: (text is None, text or ""))
+    levels = sorted({*there.tolist(), *here.tolist()}, key=lambda text: (text is None, text or ""))
     index = pa.array(levels, pa.string())
     codes = [
         pc.index_in(pa.array(texts, pa.string()), value_set=index).to_numpy(zero_copy_only=False).astype(np.int32)
-        for texts in (there, here, wanted)
+        for texts in (there, here)
     ]
     return Category(name, tuple(levels), *codes)
-
-
-def _from_words(word: str, known: Mapping[str, str]) -> str | None:
-    """The value that a reason's words mean; None is NULL."""
-    return known.get(word, None if word == "NULL" else word)
 
 
 def _to_texts(values: pa.ChunkedArray) -> npt.NDArray[np.object_]:

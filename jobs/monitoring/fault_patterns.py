@@ -29,6 +29,7 @@ _DAY_MIN: Final = 1_440
 # Of a group's rows, to speak for all.
 MAJORITY: Final = 0.6
 UNUSUAL: Final = "unusual"
+NEVER_SEEN: Final = "with values never seen"
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def group_by_effect(evidence: Evidence, least: int) -> list[Evidence]:
     if evidence.kind == "text":
         return groups + _same_values(_find_forms(evidence.observed), evidence, least)
     if evidence.kind in ("category", "boolean"):
-        return groups
+        return groups + _never_seen(evidence, least)
     observed, expected = _to_numbers(evidence)
     known = np.isfinite(observed) & np.isfinite(expected)
     for size, is_far in (_ratios(evidence, observed, expected), _offsets(evidence, observed, expected)):
@@ -79,10 +80,11 @@ def describe_effect(evidence: Evidence) -> str:
     """The effect on most of the rows, in a few words; `unusual` where they have none in common."""
     n = len(evidence.rows)
     observed, expected = evidence.observed, evidence.expected
-    if np.sum(observed == "NULL") >= MAJORITY * n:
-        return "NULL"
     value, count = _most_frequent(observed)
     usual, usual_count = _most_frequent(expected)
+    if np.sum(observed == "NULL") >= MAJORITY * n:
+        is_one = evidence.levels is not None and usual_count >= MAJORITY * n and usual not in (USUAL, "NULL")
+        return f"NULL instead of '{usual}'" if is_one else "NULL"
     if evidence.kind == "text":
         form, count_of_form = _most_frequent(_find_forms(observed))
         if count >= MAJORITY * n and n > 1:
@@ -152,6 +154,14 @@ def _same_values(observed: Words, evidence: Evidence, least: int) -> list[Eviden
     values, counts = np.unique(observed.astype(str), return_counts=True)
     frequent = [value for value, count in zip(values, counts, strict=True) if count >= least]
     return [evidence.take(np.flatnonzero(observed == value)) for value in frequent]
+
+
+def _never_seen(evidence: Evidence, least: int) -> list[Evidence]:
+    """The rows with values that training never saw, whatever they are: names in capitals are one break, not many."""
+    if evidence.levels is None:
+        return []
+    foreign = np.array([word not in evidence.levels and word != "NULL" for word in evidence.observed], np.bool_)
+    return [evidence.take(foreign)] if foreign.sum() >= least and len(set(evidence.observed[foreign])) > 1 else []
 
 
 def _find_forms(texts: Words) -> Words:
@@ -233,7 +243,10 @@ def _describe_category(evidence: Evidence, value: str, count: int, usual: str, u
     if count >= MAJORITY * n:
         return f"= '{value}'" + (" (never seen)" if value not in levels else instead)
     if sum(word not in levels for word in evidence.observed) >= MAJORITY * n:
-        return "with values never seen"
+        form, count_of_form = _most_frequent(_find_forms(evidence.observed))
+        known = {found.as_py().decode() for found in find_forms(*to_bytes(to_arrow_text(sorted(levels))), "runs")}
+        is_new = count_of_form >= MAJORITY * n and form not in known
+        return f"{NEVER_SEEN}, of a form like {form}" if is_new else NEVER_SEEN
     return f"with other values{instead}"
 
 

@@ -16,7 +16,15 @@ import numpy as np
 
 from jobs.common.statistics import log_poisson_tail
 from jobs.monitoring.alert_context import AlertContext
-from jobs.monitoring.fault_patterns import MAJORITY, UNUSUAL, Evidence, describe_effect, find_swap, group_by_effect
+from jobs.monitoring.fault_patterns import (
+    MAJORITY,
+    NEVER_SEEN,
+    UNUSUAL,
+    Evidence,
+    describe_effect,
+    find_swap,
+    group_by_effect,
+)
 from jobs.monitoring.segments import Bools, Rows, Segment, count_rows, find_segment, matches
 from jobs.tables.nights import NightName
 
@@ -149,13 +157,16 @@ def _explained(context: AlertContext, group: Group) -> Bools:
     """[n] the alert rows that need no other explanation: the group's, those of its segment and nights that have its
     column among their reasons, and those with the same wrong value."""
     nights = context.alert_nights[group.alerts]
-    inside = matches(context.categories, group.segment, group.column, context.alerts) & mentions(context, group.column)
+    inside = matches(context.categories, group.segment, context.alerts) & mentions(context, group.column)
     values = context.values.get(group.column)
     wrong = set(values[group.alerts].tolist()) if values is not None else set()
+    levels = context.reasons[group.column].levels
     if len(wrong) == 1:
-        value, levels = wrong.pop(), context.reasons[group.column].levels
+        value = wrong.pop()
         is_foreign = value == "NULL" or (levels is not None and value not in levels)
         inside |= (values == value) & (mentions(context, group.column) | is_foreign)
+    elif values is not None and levels is not None and group.effect.startswith(NEVER_SEEN):
+        inside |= np.array([value not in levels and value != "NULL" for value in values], np.bool_)
     inside &= (context.alert_nights >= nights.min()) & (context.alert_nights <= nights.max())
     inside[group.alerts] = True
     return inside

@@ -137,7 +137,7 @@ def _follow_night(
 def _covered(context: AlertContext, incident: Incident) -> Bools:
     """[n] alert rows of an incident."""
     nights = np.array([incident.first_seen <= night <= incident.last_seen for night in context.nights], np.bool_)
-    inside = matches(context.categories, incident.conditions, incident.column, context.alerts)
+    inside = matches(context.categories, incident.conditions, context.alerts)
     return inside & nights[context.alert_nights] & mentions(context, incident.column)
 
 

@@ -35,19 +35,13 @@ class Category:
     Attributes:
         levels: values as text; None is NULL.
         row_codes: [m] numbers of the rows' values.
-        alert_codes: [n] of the alert rows' values; of the expected ones where training never saw the value.
-        expected_codes: [n] of the expected values where the row blames the column: what is wrong is no segment.
+        alert_codes: [n] of the alert rows' values.
     """
 
     name: str
     levels: tuple[str | None, ...]
     row_codes: Codes
     alert_codes: Codes
-    expected_codes: Codes
-
-    def codes_for(self, column: str) -> Codes:
-        """The alert rows' codes, for a search for what is wrong with `column`."""
-        return self.expected_codes if column == self.name else self.alert_codes
 
 
 @dataclass(frozen=True)
@@ -75,6 +69,7 @@ def find_segment(
     rows_per_alert: float = 1.0,
 ) -> Found:
     """The segment that tells most about a group, by likelihood ratio against all rows, less a price for each condition.
+    Its condition selects the group's rows: what is wrong in them is no segment.
 
     Args:
         categories: columns that may be named.
@@ -88,14 +83,14 @@ def find_segment(
     singles = [
         (gain, category, code)
         for category in categories
-        for gain, code in _weigh_values(category, column, group, sampled, least)
+        if category.name != column
+        for gain, code in _weigh_values(category, group, sampled, least)
     ]
     singles.sort(key=lambda single: (-single[0], single[1].name, single[2]))
     best_gain, best = 0.0, Found((), total, group, 1.0)
     pairs = [pair for pair in itertools.combinations(singles[:_PAIRED], 2) if pair[0][1].name != pair[1][1].name]
     for conditions in [*((single,) for single in singles), *pairs]:
-        found = _build([(category, code) for _, category, code in conditions], column, group, sampled)
-        # Expected values can make pairs that no row has: no segment.
+        found = _build([(category, code) for _, category, code in conditions], group, sampled)
         if len(found.alerts) < least or found.rows_in_sample * rows_per_alert < _LEAST_REAL * len(found.alerts):
             continue
         price = math.log(found.trials) + _PAIR_PRICE * (len(conditions) - 1)
@@ -105,14 +100,14 @@ def find_segment(
     return best
 
 
-def matches(categories: Mapping[str, Category], segment: Segment, column: str, alerts: int) -> Bools:
+def matches(categories: Mapping[str, Category], segment: Segment, alerts: int) -> Bools:
     """[n] the alert rows of a segment."""
     inside = np.ones(alerts, np.bool_)
     for name, value in segment:
         category = categories.get(name)
         if category is None or value not in category.levels:
             return np.zeros(alerts, np.bool_)
-        inside &= category.codes_for(column) == category.levels.index(value)
+        inside &= category.alert_codes == category.levels.index(value)
     return inside
 
 
@@ -127,11 +122,11 @@ def count_rows(categories: Mapping[str, Category], segment: Segment, sampled: Bo
     return int(inside.sum())
 
 
-def _weigh_values(category: Category, column: str, group: Rows, sampled: Bools, least: int) -> list[tuple[float, int]]:
+def _weigh_values(category: Category, group: Rows, sampled: Bools, least: int) -> list[tuple[float, int]]:
     """What each of a column's most frequent values in the group tells, and its code."""
     if len(category.levels) < 2:
         return []
-    codes = category.codes_for(column)[group]
+    codes = category.alert_codes[group]
     hits = np.bincount(codes[codes >= 0], minlength=len(category.levels))
     usual = np.bincount(category.row_codes[sampled], minlength=len(category.levels))
     tried = [int(code) for code in np.argsort(-hits, kind="stable")[:_TRIED_VALUES] if hits[code] >= least]
@@ -149,11 +144,11 @@ def _gain(hits: int, group: int, rows: int, total: int) -> float:
     return gain + (group - hits) * math.log((1.0 - share) / (1.0 - base)) if hits < group else gain
 
 
-def _build(conditions: Sequence[tuple[Category, int]], column: str, group: Rows, sampled: Bools) -> Found:
+def _build(conditions: Sequence[tuple[Category, int]], group: Rows, sampled: Bools) -> Found:
     ordered = sorted(conditions, key=lambda condition: condition[0].name)
     inside, rows, trials = np.ones(len(group), np.bool_), sampled.copy(), 1.0
     for category, code in ordered:
-        inside &= category.codes_for(column)[group] == code
+        inside &= category.alert_codes[group] == code
         rows &= category.row_codes == code
         trials *= len(category.levels)
     segment = tuple((category.name, category.levels[code]) for category, code in ordered)

@@ -59,9 +59,11 @@ def test_effects_of_numbers_in_words(kind, observed, expected, effect):
     [
         (["Q", "Q", "Q"], ["a", "b", "a"], "= 'Q' (never seen)"),
         (["b", "b", "b"], ["a", "a", "c"], "= 'b' instead of 'a'"),
-        (["Q", "R", "S"], ["a", "a", "c"], "with values never seen"),
+        (["Q", "R", "S"], ["a", "a", "c"], "with values never seen, of a form like A"),
+        (["q", "r", "s"], ["a", "a", "c"], "with values never seen"),
         (["b", "c", "a"], ["a", "a", "a"], "with other values instead of 'a'"),
-        (["NULL", "NULL", "a"], ["a", "a", "c"], "NULL"),
+        (["NULL", "NULL", "a"], ["a", "a", "c"], "NULL instead of 'a'"),
+        (["NULL", "NULL", "a"], ["a", "b", "c"], "NULL"),
         (["c", "c", "c"], [USUAL] * 3, "= 'c'"),
     ],
 )
