@@ -17,6 +17,7 @@ from jobs.checks.look import Look
 from jobs.common.config import Config
 from jobs.common.console import Field, Reporter
 from jobs.common.sampling import Sample, hashable_columns
+from jobs.delta.loads import Load, read_loads
 from jobs.delta.storage import TableRef
 from jobs.engines.base import Engine, TableState
 from jobs.labels.verdicts import read_verdicts
@@ -25,12 +26,15 @@ from jobs.monitoring.incidents import Incident, Status, find_incidents, follow_i
 from jobs.predicates.conditions import is_true
 from jobs.predicates.predicate import Predicate, combine
 from jobs.tables.nights import NightName, between, find_night_column, look_back, names_of
-from jobs.tables.refs import incidents_ref, ledger_ref, target_ref
+from jobs.tables.refs import incidents_ref, ledger_ref, source_ref, target_ref
 from vae_model.features.nested import expand_table, source_columns
 
 # Alert rows that are looked at, at most: more say nothing more.
 MAX_ALERTS: Final = 20_000
 MAX_INCIDENTS: Final = 100_000
+# Commits of the source that are looked through for those that brought an incident's rows, and named of them.
+MAX_LOADS: Final = 400
+SHOWN_LOADS: Final = 3
 # Another seed than the extract's: other rows.
 SEED: Final = 11
 _NIGHTS = ("first_seen", "last_seen", "opened", "closed")
@@ -71,11 +75,14 @@ def list_incidents(config: Config, engine: Engine, reporter: Reporter, with_clos
     known.sort(key=lambda incident: (incident.last_seen, incident.rows), reverse=True)
     target = engine.describe(target_ref(config))
     night = find_night_column(config, target)
+    loads = list_loads(config, engine, night)
     for one in known:
-        where = describe_rows(engine, target, night, one)
+        where, brought = describe_rows(engine, target, night, one), describe_loads(one, loads)
         fields: dict[str, Field] = {"id": one.id, "status": one.status, "rows": one.rows, "what": one.description}
-        fields |= {"first_seen": one.first_seen.text, "last_seen": one.last_seen.text, "where": where}
-        reporter.say("incident", f"{one.id} {one.status}: {one.description}\n    its rows: WHERE {where}", **fields)
+        fields |= {"first_seen": one.first_seen.text, "last_seen": one.last_seen.text, "where": where, "loads": brought}
+        came = f"\n    came with: {'; '.join(brought)}" if brought else ""
+        message = f"{one.id} {one.status}: {one.description}\n    its rows: WHERE {where}{came}"
+        reporter.say("incident", message, **fields)
     count = sum(incident.status == "open" for incident in known)
     reporter.say("done", f"{count:,} of {len(known):,} incidents are open, in {place.name}", open=count)
     return known
@@ -88,6 +95,27 @@ def describe_rows(engine: Engine, target: TableState, night: str, incident: Inci
     if not incident.is_of_table:
         parts += ["is_anomaly", *([incident.segment] if incident.segment else [])]
     return " AND ".join(parts)
+
+
+def list_loads(config: Config, engine: Engine, night: str) -> list[Load]:
+    """The last commits of the source that brought rows, as far as its log tells."""
+    source = engine.describe(source_ref(config))
+    place = source.location or source.ref
+    if place.in_catalog or night not in source.schema.names:
+        return []
+    return read_loads(place, night, max(-1, source.version - MAX_LOADS), source.version)
+
+
+def describe_loads(incident: Incident, loads: Sequence[Load]) -> list[str]:
+    """The commits that brought rows of an incident's nights, the latest first; not many."""
+    mine = [load for load in loads if any(span and _overlaps(span, incident) for span in load.spans)]
+    words = [f"version {load.version} ({load.made_by} at {load.moment:%Y-%m-%d %H:%M})" for load in reversed(mine)]
+    return [*words[:SHOWN_LOADS], *([f"and {len(words) - SHOWN_LOADS} more"] if len(words) > SHOWN_LOADS else [])]
+
+
+def _overlaps(span: tuple[str, str], incident: Incident) -> bool:
+    low, high = (NightName.of(end[:10]) for end in span)
+    return low <= incident.last_seen and high >= incident.first_seen
 
 
 def change_status(config: Config, engine: Engine, reporter: Reporter, identity: str, status: Status) -> Incident:

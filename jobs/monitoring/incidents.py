@@ -12,6 +12,7 @@ import numpy as np
 from jobs.checks.finding import PREFIX
 from jobs.common.statistics import share_of
 from jobs.monitoring.alert_context import AlertContext
+from jobs.monitoring.fault_patterns import UNUSUAL
 from jobs.monitoring.incident_search import Group, count_segment_rows, find_groups, hits_by_night, mentions
 from jobs.monitoring.segments import Bools, Segment, matches, to_sql
 from jobs.tables.nights import NightName
@@ -108,10 +109,19 @@ def follow_incidents(
         close_after: nights without an alert after which an incident is closed.
         table: id of the scored table; goes into the incidents' ids.
     """
-    incidents = list(known)
+    incidents = [_close_corrected(incident, context, nights) for incident in known]
     for night in nights:
         incidents = _follow_night(incidents, context, night, window, close_after, table)
     return incidents
+
+
+def _close_corrected(incident: Incident, context: AlertContext, nights: Sequence[NightName]) -> Incident:
+    """Closed, where its last night was scored again and none of its alerts is left: somebody corrected the source."""
+    if incident.status == "closed" or incident.last_seen not in nights or incident.first_seen < context.nights[0]:
+        return incident
+    if _covered(context, incident).any():
+        return incident
+    return replace(incident, status="closed", closed=incident.last_seen)
 
 
 def _follow_night(
@@ -137,8 +147,12 @@ def _follow_night(
 def _covered(context: AlertContext, incident: Incident) -> Bools:
     """[n] alert rows of an incident."""
     nights = np.array([incident.first_seen <= night <= incident.last_seen for night in context.nights], np.bool_)
-    inside = matches(context.categories, incident.conditions, context.alerts)
-    return inside & nights[context.alert_nights] & mentions(context, incident.column)
+    return _matching(context, incident) & nights[context.alert_nights]
+
+
+def _matching(context: AlertContext, incident: Incident) -> Bools:
+    """[n] alert rows of an incident's segment that have its column among their reasons, whatever the night."""
+    return matches(context.categories, incident.conditions, context.alerts) & mentions(context, incident.column)
 
 
 def _find_known(context: AlertContext, group: Group, known: Sequence[Incident]) -> Incident | None:
@@ -182,7 +196,11 @@ def _open(context: AlertContext, group: Group, night: NightName, table: str) -> 
 
 
 def _extend(context: AlertContext, incident: Incident, group: Group) -> Incident:
-    """With the alerts of nights after those that it was seen in; better evidence corrects what is said of it."""
+    """With the alerts of nights after those that it was seen in; better evidence corrects what is said of it, and a
+    vaguer group that it is a part of does not."""
+    if group.effect == UNUSUAL and incident.effect != UNUSUAL:
+        mine = _matching(context, incident)[group.alerts]
+        group = replace(group, alerts=group.alerts[mine], segment=incident.conditions, effect=incident.effect)
     hits = hits_by_night(context, group.alerts)
     later = {night: count for night, count in hits.items() if night > incident.last_seen}
     if not later:

@@ -84,3 +84,25 @@ def test_one_break_is_one_line_whose_condition_selects_its_rows(trained, tmp_pat
     selected = engine.count(engine.describe(TableRef(str(job.target))), condition)
     assert incident["rows"] <= selected <= 1.1 * incident["rows"] + 2
     assert DeltaTable(str(job.target)).version() == 1
+
+
+def test_a_corrected_source_closes_its_incident_and_opens_none(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "job")
+    job = make_job(tmp_path / "job")
+    rows = SALES.filter(pc.equal(SALES["day"], pa.scalar(NIGHT, pa.date32())))
+    wrong = spoil(rows, "price", pc.multiply(rows["price"], 100.0), pc.equal(rows["shop"], "shop B"))
+    write_deltalake(str(job.source), wrong, mode="append")
+    assert job.run("score").code == 0
+    assert job.run("monitor").code == 5
+    opened = job.run("incidents")
+    (incident,) = [one for one in opened.events if one["event"] == "incident" and one["status"] == "open"]
+    assert incident["loads"] and incident["loads"][0].startswith("version 1 (WRITE at ")
+
+    write_deltalake(str(job.source), rows, mode="overwrite", predicate=f"day = '{NIGHT}'")
+    assert job.run("score").code == 0
+    corrected = job.run("monitor")
+    assert corrected.code == 0, corrected.stdout
+    assert not [event for event in corrected.events if event["event"] == "incident"]
+    after = [one for one in job.run("incidents", "--all").events if one["event"] == "incident"]
+    assert {one["status"] for one in after if one["id"] == incident["id"]} == {"closed"}
+    assert all(one["status"] != "open" for one in after)
