@@ -59,7 +59,7 @@ def incidents(
     Example: `sandtimer incidents --config conf/flights.yaml --all`
     """
     from jobs.common.errors import ConfigError
-    from jobs.monitoring.incident_table import change_status, list_incidents
+    from jobs.monitoring.incident_list import change_status, list_incidents
 
     if action == "list":
         list_incidents(run.config, run.engine, run.reporter, with_closed)

@@ -13,7 +13,7 @@ from jobs.engines.base import Engine, TableState
 from jobs.monitoring.drift import Drift
 from jobs.monitoring.incident_table import list_known, search_incidents
 from jobs.monitoring.incidents import Incident
-from jobs.monitoring.monitor import Run, compare, read_sample
+from jobs.monitoring.run import Run, compare, read_sample
 from jobs.predicates.conditions import equals
 from jobs.predicates.predicate import combine
 from jobs.reporting.column_counts import ColumnCounts
