@@ -32,7 +32,7 @@ BROKEN = (1, 2)  # numbers of the nights in which one shop's totals are in cents
 
 
 def on_engines(kinds: Iterable[str], on_spark: Sequence[str]) -> list[tuple[str, str]]:
-    """Every kind on the local engine, three on Spark, where a test takes twenty times as long."""
+    """Every kind on the local engine, one on Spark, where a test takes twenty times as long."""
     return [*((kind, "local") for kind in kinds), *((kind, "spark") for kind in on_spark)]
 
 
@@ -56,13 +56,6 @@ def build_job(folder: Path, orders: pa.Table, bundle: Path, engine: str, kind: s
     job.settings["source"] |= {"partition": "the`night"}
     job.settings["score"] |= {"alert_budget": 0.02}
     job.settings["monitor"] = {"window": 3, "close_after": 2}
-    assert (
-        Job(
-            folder,
-            "local",
-        ).folder
-        == folder
-    )
     job.write_config()
     return job
 
@@ -73,7 +66,7 @@ def run(job: Job, *arguments: str, codes: tuple[int, ...] = (0,)) -> Outcome:
     return outcome
 
 
-@pytest.mark.parametrize(("kind", "engine"), on_engines(KINDS, ["whole numbers", "dates as text", "words with quotes"]))
+@pytest.mark.parametrize(("kind", "engine"), on_engines(KINDS, ["dates as text"]))
 @pytest.mark.usefixtures("ready")
 def test_nights_come_in_the_order_of_time(
     kind: str, engine: str, orders: pa.Table, orders_bundle: Path, tmp_path: Path
@@ -106,7 +99,7 @@ def text_of(value: Any) -> str:
     return str(value.date() if isinstance(value, datetime) else value)
 
 
-@pytest.mark.parametrize(("kind", "engine"), on_engines(KINDS, ["whole numbers", "dates as text", "words with quotes"]))
+@pytest.mark.parametrize(("kind", "engine"), on_engines(KINDS, ["words with quotes"]))
 @pytest.mark.usefixtures("ready")
 def test_verdicts_on_nights_hold_in_these_nights(
     kind: str, engine: str, orders: pa.Table, orders_bundle: Path, tmp_path: Path
@@ -140,7 +133,7 @@ KEYS: dict[str, tuple[list[Any], pa.DataType]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "engine"), on_engines(KEYS, ["text", "doubles", "moments"]))
+@pytest.mark.parametrize(("kind", "engine"), on_engines(KEYS, ["moments"]))
 @pytest.mark.usefixtures("ready")
 def test_what_pending_prints_names_the_row(
     kind: str, engine: str, orders: pa.Table, orders_bundle: Path, tmp_path: Path
