@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from vae_model.errors import DataError, SandtimerError
 
 __all__ = [
@@ -40,7 +42,16 @@ class InterferenceError(SandtimerError):
 
 
 class AlarmError(SandtimerError):
-    """The command did its work and found something that a person has to look at; running it again finds the same."""
+    """The command did its work and found something that a person has to look at; running it again finds the same.
+
+    Args:
+        expected, found, remedy: as of every error.
+        alarms: each in a sentence, where there are several.
+    """
+
+    def __init__(self, expected: str, found: str, remedy: str, alarms: Sequence[str] = ()) -> None:
+        super().__init__(expected, found, remedy)
+        self.alarms = tuple(alarms)
 
 
 def exit_code(error: BaseException) -> int:

@@ -126,7 +126,8 @@ def _run_table(path: Path, config: Config, build_engine: BuildEngine, reporter: 
                 page = found if isinstance(found, Path) else page
             except AlarmError as error:
                 reporter.fail(error)
-                state, what, code = "alarm", error.found, EXIT_ALARM
+                more = f", and {len(error.alarms) - 1} more" if len(error.alarms) > 1 else ""
+                state, what, code = "alarm", f"{(*error.alarms, error.found)[0]}{more}", EXIT_ALARM
     except Exception as error:  # noqa: BLE001  the other tables' night goes on
         told = describe(error)
         reporter.fail(told)

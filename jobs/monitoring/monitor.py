@@ -135,6 +135,7 @@ def _finish(
             "nothing past its limits",
             f"{len(alarms)} alarm{'' if len(alarms) == 1 else 's'}, as told above",
             f"look into the source and into {monitor_ref(config).name}; where a change is there to stay, retrain",
+            alarms,
         )
 
 
