@@ -79,6 +79,8 @@ def group_by_effect(evidence: Evidence, least: int) -> list[Evidence]:
 def describe_effect(evidence: Evidence) -> str:
     """The effect on most of the rows, in a few words; `unusual` where they have none in common."""
     n = len(evidence.rows)
+    if not n:
+        return UNUSUAL
     observed, expected = evidence.observed, evidence.expected
     value, count = _most_frequent(observed)
     usual, usual_count = _most_frequent(expected)

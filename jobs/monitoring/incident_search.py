@@ -32,8 +32,10 @@ from jobs.tables.nights import NightName
 LEAST: Final = 3
 
 
-# Of ordinary nights, the share that may have a false one.
-ACCIDENT: Final = 1e-3
+# Of ordinary nights, the share that may have a false one; and one of rows that have no effect in common. Days of bad
+# weather have both more often than chance says.
+ACCIDENT: Final = 1e-4
+ACCIDENT_WITHOUT_EFFECT: Final = 1e-6
 
 
 # How often an ordinary alert happens to show a given effect; a guess on the safe side.
@@ -96,15 +98,27 @@ def _find_best(context: AlertContext, left: Bools, sampled: Bools) -> Group | No
         for evidence in context.blames.values()
         if left[evidence.rows].sum() >= LEAST
     ]
-    best = min(candidates, key=lambda candidate: candidate.surprise, default=None)
-    if (best is None or best.surprise >= math.log(ACCIDENT)) and left.sum() >= LEAST and context.reasons:
-        # No single column stands out: what spoils many columns at once still shows as too many alerts of a segment.
-        best = _weigh(context, _most_mentioned(context, left), np.flatnonzero(left), sampled, 1.0)
-    if best is None or best.surprise >= math.log(ACCIDENT):
+    for candidate in sorted(candidates, key=lambda candidate: candidate.surprise):
+        group = _accept(context, candidate)
+        if group is not None:
+            return group
+    if left.sum() < LEAST or not context.reasons:
         return None
-    alerts = _without_strays(context, best.alerts)
-    evidence = best.evidence.take(np.isin(best.evidence.rows, alerts))
-    return Group(evidence.column, best.segment, _describe(context, evidence), alerts)
+    # No single column stands out: what spoils many columns at once still shows as too many alerts of a segment.
+    whole = _weigh(context, _most_mentioned(context, left), np.flatnonzero(left), sampled, 1.0)
+    return _accept(context, whole)
+
+
+def _accept(context: AlertContext, candidate: Candidate) -> Group | None:
+    """The group of a candidate; None where it may be an accident."""
+    if candidate.surprise >= math.log(ACCIDENT):
+        return None
+    alerts = _without_strays(context, candidate.alerts)
+    evidence = candidate.evidence.take(np.isin(candidate.evidence.rows, alerts))
+    effect = _describe(context, evidence)
+    if effect == UNUSUAL and candidate.surprise >= math.log(ACCIDENT_WITHOUT_EFFECT):
+        return None
+    return Group(evidence.column, candidate.segment, effect, alerts)
 
 
 def _choose(context: AlertContext, blamed: Evidence, sampled: Bools) -> Candidate:

@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vae_model.bundle.bundle import Bundle
-from vae_model.bundle.profile import Profile, WatchedColumn, population_stability, profile_column
+from vae_model.bundle.profile import ColumnProfile, Profile, WatchedColumn, population_stability, profile_column
 from vae_model.features.arrays import to_text
 from vae_model.features.bins import BinCounts
 from vae_model.features.categories import TextEncoder
 from vae_model.features.columns import type_family
+from vae_model.features.encoder import Encoder
 from vae_model.features.encoding import Encoded
 from vae_model.features.scales import Doubles, to_array
 from vae_model.scoring.explainer import Explainer
@@ -82,20 +83,31 @@ def measure_nights(bundle: Bundle, batches: Iterable[pa.RecordBatch], night: str
     """
     if bundle.profile is None:
         return bundle
-    counted = _count_nights(bundle, batches, night)
-    columns = []
-    for k, column in enumerate(bundle.profile.columns):
+    watched = [column for column in bundle.profile.watched if column.profile.name != night]
+    encoders = [*zip(bundle.profile.columns, bundle.encoder.encoders, strict=True)]
+    encoders += [(column.profile, column.encoder) for column in watched]
+    counted = _count_nights(encoders, batches, night)
+    measured = []
+    for k, (column, _) in enumerate(encoders):
         nights = [counts[k] for counts in counted.values() if counts[k].rows >= MIN_NIGHT_ROWS]
         if len(nights) < MIN_NIGHTS or len(counted) > MAX_NIGHTS:
             return bundle
-        expected, null_share = np.asarray(column.counts), column.nulls / max(column.rows, 1)
-        # A few hundred rows differ from all of them by accident: about one part in their number for each bin.
-        psi = [population_stability(expected, n.counts) - len(expected) / n.rows for n in nights]
-        nulls = [abs(n.nulls / n.rows - null_share) for n in nights]
-        usual_psi, usual_nulls = (round(max(0.0, float(np.quantile(v, USUAL))), 4) for v in (psi, nulls))
-        is_calendar = _is_calendar(expected, nights)
-        columns.append(replace(column, usual_psi=usual_psi, usual_nulls=usual_nulls, is_calendar=is_calendar))
-    return replace(bundle, profile=replace(bundle.profile, columns=tuple(columns)))
+        measured.append(_measure_column(column, nights))
+    columns, others = measured[: len(bundle.profile.columns)], measured[len(bundle.profile.columns) :]
+    usual = {profile.name: replace(column, profile=profile) for column, profile in zip(watched, others, strict=True)}
+    kept = tuple(usual.get(column.profile.name, column) for column in bundle.profile.watched)
+    return replace(bundle, profile=Profile(tuple(columns), kept))
+
+
+def _measure_column(column: ColumnProfile, nights: Sequence[BinCounts]) -> ColumnProfile:
+    """The profile with what single nights do."""
+    expected, null_share = np.asarray(column.counts), column.nulls / max(column.rows, 1)
+    # A few hundred rows differ from all of them by accident: about one part in their number for each bin.
+    psi = [population_stability(expected, n.counts) - len(expected) / n.rows for n in nights]
+    nulls = [abs(n.nulls / n.rows - null_share) for n in nights]
+    usual_psi, usual_nulls = (round(max(0.0, float(np.quantile(v, USUAL))), 4) for v in (psi, nulls))
+    is_calendar = _is_calendar(expected, nights)
+    return replace(column, usual_psi=usual_psi, usual_nulls=usual_nulls, is_calendar=is_calendar)
 
 
 def _is_calendar(expected: Doubles, nights: Sequence[BinCounts]) -> bool:
@@ -105,10 +117,11 @@ def _is_calendar(expected: Doubles, nights: Sequence[BinCounts]) -> bool:
     return bool(alike) and float(np.mean(alike)) >= CALENDAR_NIGHTS
 
 
-def _count_nights(bundle: Bundle, batches: Iterable[pa.RecordBatch], night: str) -> dict[object, list[BinCounts]]:
+def _count_nights(
+    encoders: Sequence[tuple[ColumnProfile, Encoder]], batches: Iterable[pa.RecordBatch], night: str
+) -> dict[object, list[BinCounts]]:
     """Night -> counts of each column; no more nights than are looked at."""
     counted: dict[object, list[BinCounts]] = {}
-    encoders = list(zip(bundle.profile.columns if bundle.profile else (), bundle.encoder.encoders, strict=True))
     for batch in batches:
         values = batch.column(night)
         for value in pc.unique(values):
