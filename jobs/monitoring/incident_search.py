@@ -38,8 +38,13 @@ ACCIDENT: Final = 1e-4
 ACCIDENT_WITHOUT_EFFECT: Final = 1e-6
 
 
-# How often an ordinary alert happens to show a given effect; a guess on the safe side.
 MAX_INCIDENTS: Final = 50
+# How often an ordinary alert happens to show a given effect, guesses on the safe side: one value, or none; a unit; a
+# ratio that another estimate would not have.
+VALUE_CHANCE: Final = 0.1
+UNIT: Final = 1.4
+SMALL_UNIT: Final = 0.2
+UNIT_CHANCE: Final = 0.05
 EFFECT_CHANCE: Final = 0.2
 
 
@@ -127,11 +132,21 @@ def _choose(context: AlertContext, blamed: Evidence, sampled: Bools) -> Candidat
     # Without a common effect and from no segment, alerts have to be more than usual in all.
     widest = _weigh(context, blamed, blamed.rows, sampled, chance, chance_anywhere=1.0)
     groups = [
-        _weigh(context, group, group.rows, sampled, chance * EFFECT_CHANCE) for group in group_by_effect(blamed, LEAST)
+        _weigh(context, group, group.rows, sampled, chance * _chance_of(describe_effect(group)))
+        for group in group_by_effect(blamed, LEAST)
     ]
     # Where one effect says it for most of the rows, the others of its column and segment are strays.
     clear = [group for group in groups if len(group.alerts) >= MAJORITY * len(widest.alerts)]
     return min(clear or [widest, *groups], key=lambda candidate: candidate.surprise)
+
+
+def _chance_of(effect: str) -> float:
+    if effect.startswith(("x", "about x")):
+        ratio = float(effect.removeprefix("about ").removeprefix("x"))
+        return UNIT_CHANCE if ratio > UNIT or 0.0 < ratio < SMALL_UNIT else EFFECT_CHANCE
+    if effect == "with the wrong sign":
+        return UNIT_CHANCE
+    return EFFECT_CHANCE if effect == UNUSUAL else VALUE_CHANCE
 
 
 def _weigh(
