@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,11 @@ class ColumnPlan:
 
     features: tuple[Column, ...]
     notes: tuple[str, ...]
+
+    def without(self, notes: Mapping[str, str]) -> ColumnPlan:
+        """Without some features, each with the sentence why; all of them stay where none would be left."""
+        kept = tuple(column for column in self.features if column.name not in notes)
+        return ColumnPlan(kept, (*self.notes, *notes.values())) if kept else self
 
 
 def type_family(dtype: pa.DataType) -> str:

@@ -5,7 +5,7 @@ Matrices are [features, rows]: one column of the table is one contiguous stretch
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -285,8 +285,18 @@ class TableEncoder:
         )
 
 
-def fit_encoder(columns: Iterable[Column], table: pa.Table, max_categories: int, rows: int) -> TableEncoder:
-    """Fit every column's statistics on a table (the extract of `rows` rows, or a sample of it when it is large)."""
+def fit_encoder(
+    columns: Iterable[Column], table: pa.Table, max_categories: int, rows: int, following: Collection[str] = ()
+) -> TableEncoder:
+    """Fit every column's statistics on a table (the extract of `rows` rows, or a sample of it when it is large).
+
+    Args:
+        columns: the features.
+        table: training rows.
+        max_categories: levels that a category keeps.
+        rows: of the extract.
+        following: moments that follow the nights.
+    """
     columns = tuple(columns)
     encoders, shares, counts, texts = [], [], [], []
     for column in columns:
@@ -294,6 +304,7 @@ def fit_encoder(columns: Iterable[Column], table: pa.Table, max_categories: int,
         text = fit_text(to_text(values)) if column.family == "string" else None
         texts.append(text)
         encoder = KINDS[column.kind].fit(values, FitHints(max_categories, text))
+        encoder = encoder.following() if column.name in following else encoder
         encoders.append(encoder)
         shares.append(encoder.absent_share(values))
         counts.append(encoder.count(values))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
@@ -27,7 +27,8 @@ class TimeEncoder(Encoder):
     """Cyclic parts of a date, timestamp or time of day: (sin, cos) of each period that varies, and one linear part.
 
     The linear part is the standardised moment. Nights go on after training: what comes up to `grace_s` after the last
-    moment that training saw counts as that moment. Periods in seconds; the week starts at 1970-01-05, a Monday.
+    moment that training saw counts as that moment; of a column that `follows` the nights, what comes up to ten years
+    after it. Periods in seconds; the week starts at 1970-01-05, a Monday.
     Bundles of earlier versions are not `linear`: their last part is 0 within one span of the training range on either
     side and grows beyond it.
     """
@@ -36,6 +37,7 @@ class TimeEncoder(Encoder):
     start_s: float
     end_s: float
     linear: bool = False
+    follows: bool = False
     kind: ClassVar[str] = "time"
     families: ClassVar[tuple[str, ...]] = ("date", "timestamp", "time of day")
     also: ClassVar[tuple[str, ...]] = ("string",)
@@ -48,6 +50,8 @@ class TimeEncoder(Encoder):
     }
     MIN_SPAN_S: ClassVar[float] = 30.0 * _DAY_S
     MAX_GRACE_S: ClassVar[float] = 14.0 * _DAY_S
+    WHOLE_YEAR_S: ClassVar[float] = 360.0 * _DAY_S
+    FOLLOWING_GRACE_S: ClassVar[float] = 3_652.0 * _DAY_S
 
     @property
     def parts(self) -> int:
@@ -62,9 +66,16 @@ class TimeEncoder(Encoder):
         periods = tuple(name for name in cls.PERIODS if cls._varies(name, s))
         return cls(periods, float(s.min()), float(s.max()), linear=True)
 
+    def following(self) -> Self:
+        """The encoder of a column that follows the nights: seasons that training did not see say nothing."""
+        whole = self.end_s - self.start_s >= self.WHOLE_YEAR_S
+        return replace(self, follows=True, periods=tuple(p for p in self.periods if whole or p != "year"))
+
     @property
     def grace_s(self) -> float:
         """An eighth of the training range, at least a day and at most fourteen; none for times of day."""
+        if self.follows:
+            return self.FOLLOWING_GRACE_S
         span = self.end_s - self.start_s
         return min(self.MAX_GRACE_S, max(float(_DAY_S), span / 8)) if span > _DAY_S else 0.0
 
@@ -130,7 +141,7 @@ class TimeEncoder(Encoder):
         if "hour" in self.periods:
             return super().choose_bins(values)
         span = max(self.end_s - self.start_s, self.MIN_SPAN_S)
-        return Bins(edges=(self.start_s - span, self.end_s + span))
+        return Bins(edges=(self.start_s - span, self.end_s + (self.grace_s if self.follows else span)))
 
     @property
     def bounds(self) -> tuple[float, float]:

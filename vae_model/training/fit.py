@@ -30,6 +30,7 @@ from vae_model.options import ColumnOptions, ModelOptions, TrainOptions
 from vae_model.scoring.scorer import build_forward
 from vae_model.training.checkpoint import load_progress, save_progress
 from vae_model.training.loop import Trainer, TrainEvent, choose_device, export_weights, take_batch
+from vae_model.training.moving import find_moving
 from vae_model.training.profiling import attach_profile
 from vae_model.training.rows import RowStore
 from vae_model.training.self_test import run_self_test
@@ -86,7 +87,9 @@ def fit(  # noqa: PLR0913
         raise DataError(f"at least {MIN_ROWS} rows to train on", f"{rows.count}", "extract more rows")
     sample = rows.sample(STATISTICS_ROWS)
     plan = plan_columns(sample.schema, sample, columns)
-    encoder = fit_encoder(plan.features, sample, columns.max_categories, rows.count)
+    moving = find_moving(sample, [c for c in plan.features if c.name not in columns.kinds], columns.ignore)
+    plan = plan.without(moving.notes)
+    encoder = fit_encoder(plan.features, sample, columns.max_categories, rows.count, moving.following)
     shape = choose_shape(encoder.layout, model)
     schedule = choose_schedule(rows.count, model, train)
     store, held_out, tested = _split(rows, encoder, schedule)
