@@ -20,6 +20,7 @@ from vae_model.features.kinds import KINDS
 from vae_model.features.nested import expand_table
 from vae_model.features.words import describe_values
 from vae_model.options import ColumnOptions
+from vae_model.training.moving import find_moving
 
 MAX_KEY_COLUMNS = 4
 _MAX_CANDIDATES = 12
@@ -77,8 +78,9 @@ def infer_columns(sample: pa.Table, key: Sequence[str], partition: Sequence[str]
     """What each column of the table is, in the table's order, nested ones expanded."""
     sample = expand_table(sample)
     planned = plan_columns(sample.schema, sample, ColumnOptions(ignore=tuple(partition)))
-    kinds = {column.name: column.kind for column in planned.features}
-    notes = dict(note.split(": ", 1) for note in planned.notes)
+    moving = find_moving(sample, planned.features, partition)
+    kinds = {column.name: column.kind for column in planned.features if column.name not in moving.notes}
+    notes = dict(note.split(": ", 1) for note in (*planned.notes, *moving.notes.values()))
     return [_guess_column(field, sample[field.name], kinds, notes, key, partition) for field in sample.schema]
 
 
