@@ -1,4 +1,4 @@
-"""What moves with the nights is no feature in the config that `init` writes either, which names every feature's kind."""
+"""What moves with the nights is no feature in the config that `init` writes, either: it names every feature's kind."""
 
 from __future__ import annotations
 
