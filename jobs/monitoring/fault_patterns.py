@@ -29,6 +29,8 @@ _DAY_MIN: Final = 1_440
 # Of a group's rows, to speak for all.
 MAJORITY: Final = 0.6
 UNUSUAL: Final = "unusual"
+# What is expected lies so much nearer to the other column's value than to the column's own.
+SWAP_NEAR: Final = 0.25
 NEVER_SEEN: Final = "with values never seen"
 
 
@@ -134,6 +136,42 @@ def find_swap(evidence: Evidence, others: Sequence[Evidence], values: dict[str, 
         if np.sum(crossed) >= MAJORITY * len(evidence.rows):
             return other.column
     return None
+
+
+def find_swapped_rows(one: Evidence, other: Evidence, values: dict[str, npt.NDArray[np.object_]]) -> Evidence:
+    """The rows in which two columns of one kind have each other's values, as evidence against the first.
+
+    A row may have only one of them among its reasons: then what is expected there has to be near what the other holds.
+
+    Args:
+        one: the rows that have the first column among their reasons.
+        other: those that have the second one.
+        values: what each row has in each column, in words, by number of the alert row.
+    """
+    rows = np.union1d(one.rows, other.rows)
+    first, second = values[one.column][rows], values[other.column][rows]
+    votes = np.zeros(len(rows), np.intp)
+    against = np.zeros(len(rows), np.intp)
+    for evidence, mine, theirs in ((one, first, second), (other, second, first)):
+        _, here, there = np.intersect1d(rows, evidence.rows, return_indices=True)
+        near = _is_nearer(evidence, evidence.expected[there], mine[here], theirs[here])
+        votes[here] += near
+        against[here] += ~near
+    swapped = (votes > 0) & (against == 0)
+    chosen = rows[swapped]
+    return Evidence(one.column, one.kind, chosen, first[swapped], second[swapped], one.levels)
+
+
+def _is_nearer(
+    evidence: Evidence, expected: Words, mine: npt.NDArray[np.object_], theirs: npt.NDArray[np.object_]
+) -> npt.NDArray[np.bool_]:
+    """[n] whether what is expected in a column is what the other one holds, and not what it holds itself."""
+    if evidence.levels is not None or evidence.kind in ("category", "boolean", "text"):
+        return np.asarray((expected == theirs) & (mine != theirs), np.bool_)
+    x, e = _to_numbers(Evidence(evidence.column, evidence.kind, np.arange(len(mine)), mine, expected))
+    y, _ = _to_numbers(Evidence(evidence.column, evidence.kind, np.arange(len(mine)), theirs, expected))
+    near: npt.NDArray[np.bool_] = np.abs(y - e) < SWAP_NEAR * np.abs(x - e)
+    return near
 
 
 def _foreign(values: npt.NDArray[np.object_], mine: frozenset[str], other: frozenset[str]) -> npt.NDArray[np.bool_]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Final
 
 import numpy as np
@@ -23,6 +24,7 @@ from jobs.monitoring.fault_patterns import (
     Evidence,
     describe_effect,
     find_swap,
+    find_swapped_rows,
     group_by_effect,
 )
 from jobs.monitoring.segments import Bools, Rows, Segment, count_rows, find_segment, matches
@@ -46,6 +48,8 @@ UNIT: Final = 1.4
 SMALL_UNIT: Final = 0.2
 UNIT_CHANCE: Final = 0.05
 EFFECT_CHANCE: Final = 0.2
+SWAP_CHANCE: Final = 0.1
+SWAPPED_KINDS: Final = ("clock", "time", "category")
 
 
 # Of a busy incident: nights with less than this part of the busiest one's alerts are strays.
@@ -69,12 +73,14 @@ class Candidate:
     Attributes:
         surprise: log of the probability that ordinary alerts make it, times the number of tries.
         evidence: the rows that were weighed; `alerts` are those of them in the segment.
+        effect: what they have in common, where that is known; else it is found out.
     """
 
     surprise: float
     evidence: Evidence
     segment: Segment
     alerts: Rows
+    effect: str = ""
 
 
 def find_groups(context: AlertContext, mask: Bools, sampled: Bools) -> list[Group]:
@@ -103,6 +109,7 @@ def _find_best(context: AlertContext, left: Bools, sampled: Bools) -> Group | No
         for evidence in context.blames.values()
         if left[evidence.rows].sum() >= LEAST
     ]
+    candidates += _find_swaps(context, left, sampled)
     for candidate in sorted(candidates, key=lambda candidate: candidate.surprise):
         group = _accept(context, candidate)
         if group is not None:
@@ -114,13 +121,28 @@ def _find_best(context: AlertContext, left: Bools, sampled: Bools) -> Group | No
     return _accept(context, whole)
 
 
+def _find_swaps(context: AlertContext, left: Bools, sampled: Bools) -> list[Candidate]:
+    """Pairs of columns of one kind that have each other's values in some rows, whatever these blame first."""
+    found = []
+    named = [one for name, one in context.reasons.items() if name in context.values]
+    for one, other in combinations(named, 2):
+        if one.kind != other.kind or one.kind not in SWAPPED_KINDS:
+            continue
+        rows = find_swapped_rows(one.take(left[one.rows]), other.take(left[other.rows]), context.values)
+        if len(rows.rows) >= LEAST:
+            chance = SWAP_CHANCE * (context.chance[one.column] + context.chance[other.column])
+            candidate = _weigh(context, rows, rows.rows, sampled, chance)
+            found.append(replace(candidate, effect=f"swapped with {other.column}"))
+    return found
+
+
 def _accept(context: AlertContext, candidate: Candidate) -> Group | None:
     """The group of a candidate; None where it may be an accident."""
     if candidate.surprise >= math.log(ACCIDENT):
         return None
     alerts = _without_strays(context, candidate.alerts)
     evidence = candidate.evidence.take(np.isin(candidate.evidence.rows, alerts))
-    effect = _describe(context, evidence)
+    effect = candidate.effect or _describe(context, evidence)
     if effect == UNUSUAL and candidate.surprise >= math.log(ACCIDENT_WITHOUT_EFFECT):
         return None
     return Group(evidence.column, candidate.segment, effect, alerts)

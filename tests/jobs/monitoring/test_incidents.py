@@ -214,3 +214,18 @@ def test_conditions_are_sql():
 
     assert to_sql((("shop", "O'Hara"), ("odd name", None))) == "shop = 'O\\'Hara' AND `odd name` IS NULL"
     assert parse_where(to_sql((("shop", "O'Hara"), ("odd name", None)))).columns == ("shop", "odd name")
+
+
+def test_rows_with_each_others_values_are_found_whichever_column_they_blame():
+    from jobs.monitoring.fault_patterns import find_swapped_rows
+
+    start, end = np.array(["1730", "1800", "930", "600"], object), np.array(["900", "1015", "700", "1400"], object)
+    values = {"start": start, "end": end}
+    # The first blames one column, the second the other, the third both; the fourth is late and not swapped.
+    one = Evidence("start", "clock", np.array([0, 2, 3]), start[[0, 2, 3]], np.array(["905", "702", "500"], object))
+    other = Evidence("end", "clock", np.array([1, 2]), end[[1, 2]], np.array(["1755", "935"], object))
+    swapped = find_swapped_rows(one, other, values)
+    assert swapped.rows.tolist() == [0, 1, 2]
+    assert (swapped.column, swapped.observed.tolist(), swapped.expected.tolist()) == (
+        "start", ["1730", "1800", "930"], ["900", "1015", "700"],
+    )  # fmt: skip
