@@ -57,6 +57,7 @@ class Look:
         is_repeated: whether it has not, and that was on an earlier day: what was told then is not told again. A look
             that is repeated on the same day tells the same.
         last: the latest night, and the moment of the last look; empty and None on the first.
+        seen, changed: the ledger with what was seen, and its changed records; None where nothing is to be written.
     """
 
     alarms: tuple[Finding, ...]
@@ -67,14 +68,16 @@ class Look:
     is_repeated: bool = False
     last: str = ""
     looked_at: datetime | None = None
+    seen: Ledger | None = None
+    changed: tuple[NightRecord, ...] = ()
 
 
 def look(config: Config, engine: Engine, bundle: vm.Bundle, now: datetime) -> Look:
-    """Look at the source as it is now, and write the ledger.
+    """Look at the source as it is now. Nothing is written: a look that nobody was told of is repeated by the next one.
 
     Args:
         config: the job.
-        engine: to read and write with.
+        engine: to read with.
         bundle: whose categories name segments.
         now: the moment of the look.
 
@@ -99,11 +102,11 @@ def look(config: Config, engine: Engine, bundle: vm.Bundle, now: datetime) -> Lo
     # Without news the last look's findings are those of this one: it may have been cut short before it told anybody.
     of_columns = columns_changed if is_news else [one for one in ledger.findings if one.check == "schema"]
     found = [one for record in updated for one in _new_findings(record, ledger)] if is_news else _last_findings(ledger)
+    seen = None
     if is_news or {finding.subject for finding in late} != known_late:
         looked_at = now if is_news else ledger.looked_at
         findings = (*of_columns, *late)
-        kept = replace(after, version=source.version, looked_at=looked_at, columns=columns, findings=findings)
-        write_ledger(engine, ledger_ref(config), kept, updated)
+        seen = replace(after, version=source.version, looked_at=looked_at, columns=columns, findings=findings)
     # A night that was missed by the clock is not missed again when the next one comes.
     found = [one for one in found if one.check != "missing" or one.subject.split(" ")[0] not in known_late]
     told = [one for one in (*of_columns, *found) if one.is_alarm]
@@ -123,7 +126,15 @@ def look(config: Config, engine: Engine, bundle: vm.Bundle, now: datetime) -> Lo
         is_news=is_news,
         last=records[-1].night if records else "",
         looked_at=ledger.looked_at,
+        seen=seen,
+        changed=tuple(updated),
     )
+
+
+def remember(config: Config, engine: Engine, looked: Look) -> None:
+    """Write down what a look saw, once somebody was told."""
+    if looked.seen is not None:
+        write_ledger(engine, ledger_ref(config), looked.seen, looked.changed)
 
 
 def _is_another_day(ledger: Ledger, now: datetime) -> bool:
@@ -154,6 +165,7 @@ class _Nights:
         self._key = tuple(resolve_column(name, source.schema.names, source.ref.name) for name in config.source.key)
         self._where = parse_where(config.source.where, "source.where") if config.source.where else None
         self._segments = choose_segments(bundle, source.schema, night)
+        self._window = self._find_window()
 
     def look_at(self) -> list[NightRecord]:
         """The records of the nights that are new or have changed, judged, in order."""
@@ -202,7 +214,7 @@ class _Nights:
         first = min((record.name for record in found.values()), default=None)
         gone = [one for one in self._ledger.records.values() if one.rows and one.night not in found]
         # What was before the nights that are counted is not looked at.
-        gone = [one for one in gone if first is None or one.name > first or not self._is_windowed]
+        gone = [one for one in gone if first is None or one.name > first or self._window is None]
         return [
             replace(one, rows=0, looked_at=self._now, version=self._source.version, findings=(judge_gone(one),))
             for one in gone
@@ -210,12 +222,10 @@ class _Nights:
 
     def _count(self) -> dict[str, NightRecord]:
         """The nights that the source has, in order."""
-        window = self._find_window()
-        self._is_windowed = window is not None
         columns = list(dict.fromkeys([self._night, *source_columns(self._segments, self._source.schema), *self._key]))
         summarise = partial(count_nights, self._night, self._segments, self._key)
         table = merge_lines(
-            self._engine.summarise(self._source, columns, combine(self._where, window), LINES, summarise)
+            self._engine.summarise(self._source, columns, combine(self._where, self._window), LINES, summarise)
         )
         rows: dict[str, int] = {}
         no_key: dict[str, int] = {}

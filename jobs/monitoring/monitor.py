@@ -16,7 +16,7 @@ import pyarrow as pa
 
 import vae_model as vm
 from jobs.checks.finding import Finding
-from jobs.checks.look import Look, look
+from jobs.checks.look import Look, look, remember
 from jobs.common.config import Config
 from jobs.common.console import Reporter
 from jobs.common.errors import AlarmError
@@ -76,6 +76,8 @@ def monitor(
     if not looked.is_repeated:
         alarms += [f"new incident {i.id}: {i.description}" for i in incidents if i.status == "open"]
     tell(config, engine, reporter, list_items(config, engine, run, looked, drifts))
+    # Last: where one is killed before, the next one finds and tells the same.
+    remember(config, engine, looked)
     _finish(config, reporter, run, rows, alarms, version)
     return [*checked, *drifts]
 

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 import vae_model as vm
-from jobs.checks.look import Look, look
+from jobs.checks.look import Look, look, remember
 from jobs.common.config import Config
 from jobs.engines.local import LocalEngine
 from jobs.onboarding.flights import load_flights
@@ -142,7 +142,9 @@ class Source:
         path.write_text("\n".join(json.dumps(line) for line in lines) + "\n", encoding="utf-8")
 
     def look(self, moment: datetime) -> Look:
-        return look(self.config, LocalEngine(), self.bundle, moment)
+        found = look(self.config, LocalEngine(), self.bundle, moment)
+        remember(self.config, LocalEngine(), found)
+        return found
 
 
 # How a night is broken, and a word of the sentence that has to tell it.

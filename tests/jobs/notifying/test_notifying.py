@@ -230,3 +230,26 @@ def test_the_monitor_tells_its_alarms_and_a_rerun_tells_nothing(job: Job, receiv
     assert receiver.sentences() == told
     rows = DeltaTable(str(job.folder / "scored_messages")).to_pyarrow_table().to_pylist()
     assert {row["sentence"] for row in rows} == {*told} and all(row["sent_at"] for row in rows)
+
+
+def test_a_monitor_that_is_killed_before_it_tells_tells_it_the_next_time(job: Job, receiver, monkeypatch):
+    from jobs.monitoring import monitor
+
+    job.settings["notify"] = {"webhook": receiver.url}
+    assert job.run("monitor").code == 0
+    source = DeltaTable(str(job.source)).to_pyarrow_table()
+    last = pc.max(source["day"])
+    write_deltalake(str(job.source), source.filter(pc.equal(source["day"], last)), mode="append")
+    assert job.run("score").code == 0
+
+    def die(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("tell", "remember"):
+        with monkeypatch.context() as patched:
+            patched.setattr(monitor, name, die)
+            assert job.run("monitor").code == 130
+    told = receiver.sentences()
+    assert sum("was loaded twice" in sentence for sentence in told) == 1
+    assert job.run("monitor").code == 5
+    assert receiver.sentences() == told
