@@ -20,13 +20,19 @@ from vae_model.features.scales import Doubles
 
 Whole: TypeAlias = npt.NDArray[np.int64]
 _DAY_S = 86_400
-# The year comes first: of 03/04/2015 nobody knows which is the month.
-_MOMENT = (
-    r"^(?P<year>\d{4})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})"
+_TIME = (
     r"(?:[ T](?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,]\d+)?)?)? ?"
     r"(?:Z|(?P<zone>[+-]\d{2})(?::?\d{2})?)?$"
 )
-_CLOCK = r"^(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2}))? ?(?:(?P<half>[AaPp])\.?[Mm]\.?)?$"
+# The year comes first, or the day before a point: of 03/04/2015 nobody knows which is the month.
+_DATES = (
+    rf"^(?P<year>\d{{4}})[-/.](?P<month>\d{{1,2}})[-/.](?P<day>\d{{1,2}}){_TIME}",
+    rf"^(?P<day>\d{{1,2}})\.(?P<month>\d{{1,2}})\.(?P<year>\d{{4}}){_TIME}",
+)
+_CLOCK = (
+    r"^(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,]\d+)?)? ?"
+    r"(?:(?P<half>[AaPp])\.?[Mm]\.?)?$"
+)
 _AMOUNT = (
     r"^(?P<currency>[$€£]?) ?(?P<number>[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[+-]?\.\d+) ?"
     r"(?P<unit>[A-Za-z%\"°]{0,8}\.?)$"
@@ -95,14 +101,21 @@ def _whole(found: pa.StructArray, name: str, missing: int = 0) -> Whole:
 
 
 def _read_moments(text: pa.Array) -> Doubles:
-    found = pc.extract_regex(text, _MOMENT)
+    seconds = _read_clock(text)
+    for pattern in _DATES:
+        seconds = np.where(np.isnan(seconds), _read_dates(text, pattern), seconds)
+    return seconds
+
+
+def _read_dates(text: pa.Array, pattern: str) -> Doubles:
+    found = pc.extract_regex(text, pattern)
     year, month, day = (_whole(found, name) for name in ("year", "month", "day"))
     hour, minute, second, zone = (_whole(found, name) for name in ("hour", "minute", "second", "zone"))
     valid = (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31) & (hour < 25) & (minute < 60)
     months = (np.where(valid, year, 1970) - 1970) * 12 + np.where(valid, month, 1) - 1
     first = months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
     seconds = (first + day - 1) * float(_DAY_S) + (hour - zone) * 3_600.0 + minute * 60.0 + second
-    return np.where(valid, seconds, _read_clock(text))
+    return np.where(valid, seconds, np.nan)
 
 
 def _read_clock(text: pa.Array) -> Doubles:
