@@ -11,7 +11,8 @@ import pandas as pd
 import pyarrow as pa
 
 import vae_model as vm
-from vae_model.features.columns import Column, type_family
+from vae_model.features.columns import Column
+from vae_model.features.families import type_family
 from vae_model.schema import SCORE_SCHEMA
 
 BUNDLE = "bundle"

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from vae_model.features.columns import plan_columns, type_family
+from vae_model.features.columns import plan_columns
+from vae_model.features.families import type_family
 from vae_model.features.kinds import KINDS
 from vae_model.features.nested import expand_table
 from vae_model.features.words import describe_values

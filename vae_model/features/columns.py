@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.types as pt
 
 from vae_model.errors import DataError
 from vae_model.features.encoder import Encoder
+from vae_model.features.families import type_family
 from vae_model.features.kinds import kinds_of
 from vae_model.features.nested import expand_schema, names_path
 
@@ -20,17 +20,6 @@ if TYPE_CHECKING:
     from vae_model.options import ColumnOptions
 
 MAX_VECTOR_LENGTH = 4096
-
-_FAMILIES: tuple[tuple[str, Callable[[pa.DataType], bool]], ...] = (
-    ("boolean", pt.is_boolean),
-    ("integer", pt.is_integer),
-    ("floating", lambda t: pt.is_floating(t) or pt.is_decimal(t)),
-    ("string", lambda t: pt.is_string(t) or pt.is_large_string(t) or pt.is_string_view(t)),
-    ("date", pt.is_date),
-    ("timestamp", pt.is_timestamp),
-    ("time of day", pt.is_time),
-    ("duration", pt.is_duration),
-)
 
 
 @dataclass(frozen=True)
@@ -53,15 +42,6 @@ class ColumnPlan:
         """Without some features, each with the sentence why; all of them stay where none would be left."""
         kept = tuple(column for column in self.features if column.name not in notes)
         return ColumnPlan(kept, (*self.notes, *notes.values())) if kept else self
-
-
-def type_family(dtype: pa.DataType) -> str:
-    """Family of an Arrow type ('integer', 'string', ...); the type's own name where it can be no feature."""
-    if pt.is_dictionary(dtype):
-        return type_family(dtype.value_type)
-    if pt.is_list(dtype) or pt.is_large_list(dtype) or pt.is_fixed_size_list(dtype):
-        return "list of numbers" if type_family(dtype.value_type) in ("integer", "floating") else str(dtype)
-    return next((name for name, matches in _FAMILIES if matches(dtype)), str(dtype))
 
 
 def plan_columns(schema: pa.Schema, sample: pa.Table, options: ColumnOptions) -> ColumnPlan:

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from vae_model.features.arrays import to_arrow, to_numpy
+from vae_model.features.families import is_list, type_family
 
 SEPARATOR: Final = ", "
 Read: TypeAlias = Callable[[pa.Array], pa.Array]
@@ -33,7 +34,9 @@ class Leaf:
 
 
 def expand_schema(schema: pa.Schema) -> pa.Schema:
-    """The schema with the plain columns of each nested one in its place."""
+    """The schema with the plain columns of each nested one in its place; one of plain columns as it is."""
+    if not any(map(_is_expanded, schema.types)):
+        return schema
     return pa.schema([pa.field(leaf.path, leaf.dtype) for leaf in _leaves(schema)])
 
 
@@ -95,31 +98,17 @@ def _expand(path: str, column: str, dtype: pa.DataType, read: Read) -> Iterator[
             yield from _expand(f"{path}.{child.name}", column, child.type, partial(_read_field, read, i))
     else:
         yield Leaf(f"{path}.length", column, pa.int32(), partial(_read_length, read))
-        parts = {"keys": dtype.key_type, "values": dtype.item_type} if pt.is_map(dtype) else {"members": _member(dtype)}
+        parts = (
+            {"keys": dtype.key_type, "values": dtype.item_type} if pt.is_map(dtype) else {"members": dtype.value_type}
+        )
         for number, (name, member) in enumerate(parts.items()):
-            if _is_text(member):
+            if type_family(member) == "string":
                 yield Leaf(f"{path}.{name}", column, pa.string(), partial(_read_members, read, number))
 
 
 def _is_expanded(dtype: pa.DataType) -> bool:
-    return pt.is_struct(dtype) or pt.is_map(dtype) or (_is_list(dtype) and not _is_number(_member(dtype)))
-
-
-def _is_list(dtype: pa.DataType) -> bool:
-    return bool(pt.is_list(dtype) or pt.is_large_list(dtype) or pt.is_fixed_size_list(dtype))
-
-
-def _member(dtype: pa.DataType) -> pa.DataType:
-    return dtype.value_type
-
-
-def _is_number(dtype: pa.DataType) -> bool:
-    return bool(pt.is_integer(dtype) or pt.is_floating(dtype) or pt.is_decimal(dtype))
-
-
-def _is_text(dtype: pa.DataType) -> bool:
-    plain = dtype.value_type if pt.is_dictionary(dtype) else dtype
-    return bool(pt.is_string(plain) or pt.is_large_string(plain) or pt.is_string_view(plain))
+    nested = pt.is_struct(dtype) or pt.is_map(dtype) or is_list(dtype)
+    return bool(nested) and type_family(dtype) != "list of numbers"
 
 
 def _itself(values: pa.Array) -> pa.Array:

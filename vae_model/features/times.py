@@ -50,6 +50,7 @@ class TimeEncoder(Encoder):
     }
     MIN_SPAN_S: ClassVar[float] = 30.0 * _DAY_S
     MAX_GRACE_S: ClassVar[float] = 14.0 * _DAY_S
+    # Of a whole year, or all but, no season is still to come.
     WHOLE_YEAR_S: ClassVar[float] = 360.0 * _DAY_S
     FOLLOWING_GRACE_S: ClassVar[float] = 3_652.0 * _DAY_S
 

@@ -11,13 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from vae_model.features.columns import Column, type_family
+from vae_model.features.columns import Column
+from vae_model.features.families import type_family
 from vae_model.features.scales import Doubles, to_array, to_doubles
 from vae_model.features.times import TimeEncoder, to_seconds
 
 _DAY_S = 86_400.0
-# Of a whole year, or all but, no season is still to come.
-_YEAR_S = 360.0 * _DAY_S
 # Fewer nights show no course.
 MIN_NIGHTS = 10
 # A moment follows the night where it hardly strays from it, by days or as a part of all nights.
@@ -64,15 +63,12 @@ def find_moving(sample: pa.Table, features: Sequence[Column], ignored: Sequence[
     following, notes = set[str](), dict[str, str]()
     for column in features:
         values = to_array(sample.column(column.name))
-        if column.kind == "time" and column.family != "string":
-            if _follows(to_seconds(values)[known], seconds[known], span_s):
-                following.add(column.name)
-        elif column.kind in ("category", "text", "number", "time"):
-            why = _why_moving(values.filter(pa.array(known)), column, days[known], len(nights), span_s)
-            if not why and column.kind == "time" and _follows(to_seconds(values)[known], seconds[known], span_s):
-                following.add(column.name)
-            if why:
-                notes[column.name] = f"{column.name}: {why} {night}, and the next one's is new: not modelled"
+        is_valued = column.kind in ("category", "text", "number") or (column.kind, column.family) == ("time", "string")
+        why = _why_moving(values.filter(pa.array(known)), column, days[known], len(nights), span_s) if is_valued else ""
+        if why:
+            notes[column.name] = f"{column.name}: {why} {night}, and the next one's is new: not modelled"
+        elif column.kind == "time" and _follows(to_seconds(values)[known], seconds[known], span_s):
+            following.add(column.name)
     return Moving(frozenset(following), notes)
 
 
@@ -96,7 +92,7 @@ def _why_moving(values: pa.Array, column: Column, days: Doubles, nights: int, sp
         return ""
     distinct = int(codes.max()) + 1
     pairs = len(np.unique((of - of.min()) * distinct + codes))
-    is_new = distinct >= NEW * nights or (distinct > 1 and span_s < _YEAR_S)
+    is_new = distinct >= NEW * nights or (distinct > 1 and span_s < TimeEncoder.WHOLE_YEAR_S)
     if pairs <= PAIRS * nights and distinct > 1 and is_new:
         return "has one value in each"
     if column.kind == "number" and distinct > MANY and abs(_correlate_ranks(to_doubles(values)[known], of)) >= RUNNING:

@@ -14,9 +14,9 @@ from vae_model.bundle.profile import ColumnProfile, Profile, WatchedColumn, popu
 from vae_model.features.arrays import to_text
 from vae_model.features.bins import BinCounts
 from vae_model.features.categories import TextEncoder
-from vae_model.features.columns import type_family
 from vae_model.features.encoder import Encoder
 from vae_model.features.encoding import Encoded
+from vae_model.features.families import type_family
 from vae_model.features.scales import Doubles, to_array
 from vae_model.scoring.explainer import Explainer
 from vae_model.scoring.scorer import build_forward, score_rows

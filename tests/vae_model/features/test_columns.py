@@ -2,7 +2,8 @@ import pyarrow as pa
 import pytest
 
 import vae_model as vm
-from vae_model.features.columns import Column, check_features, plan_columns, type_family
+from vae_model.features.columns import Column, check_features, plan_columns
+from vae_model.features.families import type_family
 
 
 def plan(table: pa.Table, **options) -> dict[str, str]:
