@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from jobs.checks.counting import NO_KEY, ROWS
 from jobs.checks.finding import Finding
 from jobs.delta.storage import TableRef
 from jobs.engines.base import Engine
@@ -122,6 +123,34 @@ class Ledger:
     def having(self, records: Iterable[NightRecord]) -> Ledger:
         """The same with some records anew."""
         return replace(self, records={**self.records, **{record.night: record for record in records}})
+
+
+def to_records(lines: pa.Table, version: int, looked_at: datetime) -> dict[str, NightRecord]:
+    """The nights that were counted (`counting.LINES`), by name, in order; rows without a night are none.
+
+    Args:
+        lines: merged.
+        version: of the table that was counted.
+        looked_at: when.
+    """
+    rows: dict[str, int] = {}
+    no_key: dict[str, int] = {}
+    segments: dict[str, dict[tuple[str, str], int]] = {}
+    for line in lines.to_pylist():
+        night = line["night"]
+        if line["what"] == ROWS:
+            rows[night] = line["rows"]
+        elif line["what"] == NO_KEY:
+            no_key[night] = no_key.get(night, 0) + line["rows"]
+        else:
+            segments.setdefault(night, {})[line["column"], line["value"]] = line["rows"]
+    rows.pop("NULL", None)
+    return {
+        night: NightRecord(
+            night, version, looked_at, rows=rows[night], no_key=no_key.get(night, 0), segments=segments.get(night, {})
+        )
+        for night in sorted(rows, key=NightName.of)
+    }
 
 
 def read_ledger(engine: Engine, place: TableRef) -> Ledger:

@@ -24,7 +24,7 @@ def follow_checks(config: Config, engine: Engine, target: TableState, looked: Lo
     ids: dict[Finding, str] = {}
     changed: list[Incident] = []
     for finding in (*looked.alarms, *looked.settled):
-        since = NightName.of(finding.since or finding.night or looked.last)
+        since = NightName.of(looked.began(finding))
         name = f"{target.table_id}\n{finding.column}\n{finding.subject}\n{since}"
         identity = ids[finding] = hashlib.sha256(name.encode()).hexdigest()[:12]
         seen = NightName.of(finding.night) if finding.night else last

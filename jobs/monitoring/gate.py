@@ -4,20 +4,21 @@ checks that the ledger allows, by drift and by the alert rate. Exit code 0 or 5,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 
 import vae_model as vm
 from jobs.checks.copies import measure_copies
-from jobs.checks.counting import ROWS, SEGMENT, count_nights
+from jobs.checks.counting import count_nights, merge_lines
 from jobs.checks.judge import judge_columns, judge_night
-from jobs.checks.ledger import NightRecord, read_ledger
-from jobs.checks.look import choose_segments
+from jobs.checks.ledger import Ledger, read_ledger, to_records
+from jobs.checks.nights import choose_segments
 from jobs.common.config import Config
 from jobs.common.console import Field, Reporter
 from jobs.common.errors import AlarmError, ConfigError
@@ -28,7 +29,7 @@ from jobs.models.store import load_model
 from jobs.monitoring.drift import compare_alerts, compare_features, compare_scores
 from jobs.monitoring.profiles import count_features
 from jobs.predicates.predicate import parse_where
-from jobs.tables.nights import NightName, names_of
+from jobs.tables.nights import names_of
 from jobs.tables.refs import ledger_ref, source_ref
 from vae_model.features.nested import expand_table
 
@@ -36,6 +37,8 @@ from vae_model.features.nested import expand_table
 MAX_ROWS: Final = 1_000_000
 SHOWN_ROWS: Final = 5
 _SEED: Final = 23
+# Of a batch that is in no table.
+_NO_VERSION: Final = -1
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ def check(
     batch = _read(config, engine, files, table, where)
     if not batch.rows.num_rows:
         raise vm.DataError(f"rows in {batch.name}", "none", "name the batch that is to be published")
-    alarms = [*_judge_columns(config, engine, batch), *_judge_nights(config, engine, bundle, batch)]
+    ledger = read_ledger(engine, ledger_ref(config))
+    alarms = [*_judge_columns(ledger, batch), *_judge_nights(config, ledger, bundle, batch)]
     scored = vm.score(batch.rows, bundle, alert_budget=config.score.alert_budget)
     alerts = scored.filter(scored["is_anomaly"])
     plain = expand_table(batch.rows).combine_chunks()
@@ -134,39 +138,32 @@ def _key(config: Config, state: TableState) -> tuple[str, ...]:
     return known or hashable_columns(state.schema)
 
 
-def _judge_columns(config: Config, engine: Engine, batch: Batch) -> list[str]:
-    known = read_ledger(engine, ledger_ref(config)).columns
-    if not known:
+def _judge_columns(ledger: Ledger, batch: Batch) -> list[str]:
+    if not ledger.columns:
         return []
     now = [(field.name, str(field.type)) for field in batch.rows.schema]
-    return [one.sentence for one in judge_columns(known, now) if one.is_alarm]
+    return [one.sentence for one in judge_columns(ledger.columns, now) if one.is_alarm]
 
 
-def _judge_nights(config: Config, engine: Engine, bundle: vm.Bundle, batch: Batch) -> list[str]:
+def _judge_nights(config: Config, ledger: Ledger, bundle: vm.Bundle, batch: Batch) -> list[str]:
     """What is not as usual in the batch's nights, by the nights that `monitor` has seen."""
     night = config.source.partition
     if night is None or night not in batch.rows.schema.names or not batch.is_whole:
         return []
-    ledger = read_ledger(engine, ledger_ref(config))
     segments = choose_segments(bundle, batch.rows.schema, night)
     key = tuple(name for name in config.source.key if name in batch.rows.schema.names)
-    lines = count_nights(night, segments, key, iter(batch.rows.combine_chunks().to_batches())).to_pylist()
+    rows = batch.rows.combine_chunks()
+    lines = merge_lines(pa.Table.from_batches([count_nights(night, segments, key, iter(rows.to_batches()))]))
+    plain = rows.select(list(hashable_columns(rows.schema)))
+    nights = np.array([name and name.text for name in names_of(rows.column(night))], np.object_)
     scale = batch.total / max(batch.rows.num_rows, 1)
     sentences = []
-    for name in sorted({line["night"] for line in lines if line["night"] != "NULL"}, key=NightName.of):
-        mine = [line for line in lines if line["night"] == name]
-        rows = sum(line["rows"] for line in mine if line["what"] == ROWS)
-        of_segments = {(one["column"], one["value"]): one["rows"] for one in mine if one["what"] == SEGMENT}
-        record = NightRecord(name, -1, datetime.now(UTC), rows=round(rows * scale), segments=of_segments)
-        plain = batch.rows.select(list(hashable_columns(batch.rows.schema)))
-        copies = measure_copies(_of_night(plain, night, name), night, key)
+    for name, counted in to_records(lines, _NO_VERSION, datetime.now(UTC)).items():
+        copies = measure_copies(plain.filter(pa.array(nights == name)), night, key)
+        # Rows without a key are not judged here yet.
+        record = replace(counted, rows=round(counted.rows * scale), no_key=0)
         sentences += [one.sentence for one in judge_night(record, ledger.before(record.name), copies)]
     return sentences
-
-
-def _of_night(rows: pa.Table, night: str, name: str) -> pa.Table:
-    chosen = [found is not None and found.text == name for found in names_of(rows.column(night))]
-    return rows.filter(pa.array(chosen))
 
 
 def _report(config: Config, reporter: Reporter, batch: Batch, alerts: pa.Table, alarms: Sequence[str]) -> None:

@@ -21,10 +21,7 @@ from jobs.notifying.outbox import read_told
 def list_items(config: Config, engine: Engine, run: Run, looked: Look, drifts: Sequence[Drift]) -> list[Item]:
     """All that is so now, with the names by which it is told once."""
     table = run.target.table_id
-    items = [
-        Item.of("alarm", f.sentence, table, f.column, f.subject, f.since or f.night or looked.last)
-        for f in looked.alarms
-    ]
+    items = [Item.of("alarm", f.sentence, table, f.column, f.subject, looked.began(f)) for f in looked.alarms]
     items += [Item.of("alarm", alarm, table, run.run_id, alarm) for drift in drifts for alarm in drift.alarms]
     known = [one for one in list_known(config, engine) or () if not one.is_of_table]
     opened = {one.id: Item.of("incident", f"{one.description} (incident {one.id})", table, one.id) for one in known}
