@@ -9,6 +9,8 @@ from typing import Final
 
 import numpy as np
 
+from jobs.common.statistics import median_spread
+
 # Arrivals that say what is usual, and the fewest that do.
 SEEN: Final = 30
 MIN_SEEN: Final = 5
@@ -49,8 +51,7 @@ def learn_habit(arrivals: Sequence[tuple[date, datetime]]) -> Habit | None:
     if len(lags) < MIN_SEEN:
         return None
     usual = float(np.median(lags))
-    spread = 1.4826 * float(np.median(np.abs(lags - usual)))
-    ordinary = lags[lags <= usual + max(4.0 * spread, GRACE.total_seconds())]
+    ordinary = lags[lags <= usual + max(4.0 * median_spread(lags - usual), GRACE.total_seconds())]
     return Habit(timedelta(seconds=usual), timedelta(seconds=float(ordinary.max())))
 
 

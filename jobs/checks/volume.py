@@ -15,6 +15,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from jobs.common.statistics import median_spread
+
 Doubles = npt.NDArray[np.float64]
 # Fewer nights say nothing of the next one.
 MIN_NIGHTS: Final = 7
@@ -32,7 +34,6 @@ FAR: Final = 0.99
 MORE: Final = 1.25
 # What strays further than so many spreads was broken, and says nothing of ordinary nights.
 BROKEN: Final = 6.0
-_MAD_TO_SIGMA: Final = 1.4826
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def _find_stray(rest: Doubles, expected: float) -> float:
     """How far ordinary nights stray, on the scale of logarithms: as far as any did that was not broken, and some."""
     # Of two nights one with 30 rows strays by chance more than one with 30,000.
     chance = 1.0 / math.sqrt(max(expected, 1.0))
-    spread = max(_MAD_TO_SIGMA * float(np.median(np.abs(rest))), chance)
+    spread = max(median_spread(rest), chance)
     ordinary = np.abs(rest)[np.abs(rest) <= BROKEN * spread]
     far = float(np.quantile(ordinary, FAR)) if len(ordinary) else 0.0
     return max(LEAST_STRAY, min(STRAY * spread, max(1.35 * far, 3.0 * spread)))

@@ -77,6 +77,12 @@ def wilson_interval(hits: int, trials: int) -> tuple[float, float, float]:
     return share, max(0.0, middle - half), min(1.0, middle + half)
 
 
+def median_spread(rest: npt.ArrayLike) -> float:
+    """What a normal distribution's standard deviation would be by the median distance from 0, which outliers do not
+    move."""
+    return 1.4826 * float(np.median(np.abs(rest)))
+
+
 def share_of(part: int, whole: int) -> float:
     """A share; 0 of nothing."""
     return part / whole if whole else 0.0

@@ -79,8 +79,7 @@ def run_nightly(
     budget = _share_budget(configs, build_engine, alerts) if alerts is not None else None
     outcomes = [*broken]
     for path, config in configs.items():
-        shared = config.model_copy(update={"score": config.score.model_copy(update={"alert_budget": budget})})
-        outcomes.append(_run_table(path, config if budget is None else shared, build_engine, reporter))
+        outcomes.append(_run_table(path, _with_budget(config, budget), build_engine, reporter))
     page = index or Path("data/nightly.html")
     write_index(page, [outcome.line for outcome in outcomes], datetime.now(UTC))
     code = max((outcome.code for outcome in outcomes), key=SEVERITY.index)
@@ -148,6 +147,12 @@ def _list_steps(config: Config, engine: Engine, reporter: Reporter) -> Mapping[s
         "monitor": lambda: monitor(config, engine, reporter),
         "report": lambda: report(config, engine, reporter),
     }
+
+
+def _with_budget(config: Config, budget: float | None) -> Config:
+    if budget is None:
+        return config
+    return config.model_copy(update={"score": config.score.model_copy(update={"alert_budget": budget})})
 
 
 def _share_budget(configs: Mapping[Path, Config], build_engine: BuildEngine, alerts: float) -> float | None:

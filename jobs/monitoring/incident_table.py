@@ -150,9 +150,9 @@ def _read_alert_context(
     nights = [["NULL" if name is None else name.text for name in names_of(table.column(night))] for table in tables]
     budget = config.score.alert_budget
     # Reasons stay what they are.
-    reasons = tables[0].select(["top_columns"])
+    reasons = tables[0].column("top_columns")
     alerts, rows = expand_table(tables[0].drop_columns(["top_columns"])), expand_table(tables[1])
-    alerts = alerts.append_column("top_columns", reasons.column(0))
+    alerts = alerts.append_column("top_columns", reasons)
     return build_alert_context(bundle, alerts, rows, (nights[0], nights[1]), budget, (weights[0], weights[1]))
 
 

@@ -29,6 +29,7 @@ from jobs.monitoring.incidents import Incident
 from jobs.monitoring.run import Run, compare, describe_run, find_run, read_sample
 from jobs.monitoring.settling import read_before, settle
 from jobs.monitoring.telling import list_items, report_drift, report_look
+from jobs.notifying.channels import is_told
 from jobs.notifying.outbox import tell
 from jobs.predicates.conditions import equals
 from jobs.tables.refs import incidents_ref, monitor_ref
@@ -74,8 +75,9 @@ def monitor(
     alarms = [finding.sentence for finding in looked.alarms]
     alarms += [alarm for drift in drifts for alarm in drift.alarms]
     if not looked.is_repeated:
-        alarms += [f"new incident {i.id}: {i.description}" for i in incidents if i.status == "open"]
-    tell(config, engine, reporter, list_items(config, engine, run, looked, drifts))
+        alarms += [f"new incident {incident.id}: {incident.description}" for incident in incidents]
+    if is_told(config.notify):
+        tell(config, engine, reporter, list_items(config, engine, run, looked, drifts))
     # Last: where one is killed before, the next one finds and tells the same.
     remember(config, engine, looked)
     _finish(config, reporter, run, rows, alarms, version)
@@ -117,11 +119,11 @@ def _follow_run(
 def _finish(
     config: Config, reporter: Reporter, run: Run, rows: int, alarms: Sequence[str], version: int | None
 ) -> None:
-    compared = f"compared rows of {run.target.ref.name} {describe_run(run)} with training"
+    which = f"of {run.target.ref.name} {describe_run(run)}"
     if not rows and not alarms:
-        reporter.say("done", f"nothing to do: no row of {run.target.ref.name} {describe_run(run)}", alarms=0, rows=0)
+        reporter.say("done", f"nothing to do: no row {which}", alarms=0, rows=0)
         return
-    compared = compared if rows else f"no row of {run.target.ref.name} {describe_run(run)}"
+    compared = f"compared rows {which} with training" if rows else f"no row {which}"
     see = f"; see {monitor_ref(config).name} version {version} and {incidents_ref(config).name}" if version else ""
     reporter.say(
         "done",

@@ -20,6 +20,11 @@ TIMEOUT_S: Final = 15.0
 Send = Callable[[Message], None]
 
 
+def is_told(config: Notify) -> bool:
+    """Whether there is anybody to tell."""
+    return bool(config.webhook or config.mail_to or config.command)
+
+
 def open_channels(config: Notify) -> dict[str, Send]:
     """The configured ways, by name."""
     channels: dict[str, Send] = {}

@@ -25,7 +25,8 @@ def tell_failure(
         command: that failed.
         error: why.
     """
-    if not open_channels(config.notify) or "failed" not in config.notify.events:
+    channels = open_channels(config.notify)
+    if not channels or "failed" not in config.notify.events:
         return
     item = Item.of(
         "failed", f"{command} failed: {error}", config.source.table, command, datetime.now(UTC).date(), error
@@ -37,6 +38,6 @@ def tell_failure(
     except Exception as trouble:  # noqa: BLE001  the first error is the one that counts
         reporter.say("not written", f"the outbox cannot be reached: {trouble}")
     message = Message(config.source.table, (item,))
-    for channel, send in open_channels(config.notify).items():
+    for channel, send in channels.items():
         reason = send_with_retries(send, message)
         reporter.say("sent" if reason is None else "not sent", f"{channel}: {reason or 'the failure was told'}")

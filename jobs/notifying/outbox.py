@@ -18,7 +18,6 @@ from jobs.common.console import Reporter
 from jobs.engines.base import Engine
 from jobs.notifying.channels import Send, open_channels
 from jobs.notifying.message import Item, Message
-from jobs.predicates.conditions import is_null
 from jobs.tables.refs import outbox_ref
 
 # Seconds before each further try within one command.
@@ -52,15 +51,16 @@ def tell(config: Config, engine: Engine, reporter: Reporter, items: Sequence[Ite
         items: all that is so now, told or not.
     """
     channels = open_channels(config.notify)
-    wanted = [item for item in items if item.kind in config.notify.events]
     if not channels:
         return
-    known = {(row["id"], row["channel"]) for row in _read(config, engine)}
+    wanted = [item for item in items if item.kind in config.notify.events]
+    rows = _read(config, engine)
+    known = {(row["id"], row["channel"]) for row in rows}
     now = datetime.now(UTC)
     new = [_to_row(item, channel, now) for channel in channels for item in wanted if (item.id, channel) not in known]
     if new:
         _write(config, engine, new)
-    waiting = [row for row in _read(config, engine, waiting=True) if row["attempts"] < MAX_ATTEMPTS]
+    waiting = [row for row in (*rows, *new) if row["sent_at"] is None and row["attempts"] < MAX_ATTEMPTS]
     done: list[dict[str, Any]] = []
     for channel, send in channels.items():
         mine = [row for row in waiting if row["channel"] == channel]
@@ -111,12 +111,11 @@ def _to_row(item: Item, channel: str, now: datetime) -> dict[str, Any]:
     return {**row, "created_at": now, "sent_at": None, "attempts": 0, "error": None}
 
 
-def _read(config: Config, engine: Engine, waiting: bool = False) -> list[dict[str, Any]]:
+def _read(config: Config, engine: Engine) -> list[dict[str, Any]]:
     place = outbox_ref(config)
     if not engine.exists(place):
         return []
-    where = is_null("sent_at") if waiting else None
-    rows: list[dict[str, Any]] = engine.read(engine.describe(place), SCHEMA.names, where, MAX_ROWS).to_pylist()
+    rows: list[dict[str, Any]] = engine.read(engine.describe(place), SCHEMA.names, None, MAX_ROWS).to_pylist()
     return rows
 
 

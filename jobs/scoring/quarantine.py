@@ -12,6 +12,7 @@ import pyarrow as pa
 from jobs.common.config import Config
 from jobs.common.console import Reporter
 from jobs.common.sampling import hashable_columns
+from jobs.delta.storage import TableRef
 from jobs.engines.base import Engine, LogEntry, TableState
 from jobs.predicates.conditions import equals, is_true
 from jobs.predicates.predicate import combine
@@ -37,7 +38,7 @@ def fill_quarantine(config: Config, engine: Engine, reporter: Reporter) -> None:
         return
     target = engine.describe(target_ref(config))
     runs = [entry for entry in engine.history(target) if entry.lineage and entry.lineage.get(RUN_ID)]
-    for run in reversed(_find_new(runs, engine, config)):
+    for run in reversed(_find_new(runs, engine, place)):
         rows = _read_alerts(engine, target, run)
         if rows.num_rows:
             named = tuple(name for name in config.source.key if name in rows.column_names)
@@ -47,10 +48,9 @@ def fill_quarantine(config: Config, engine: Engine, reporter: Reporter) -> None:
             reporter.say("quarantine", message, rows=rows.num_rows, table=place.name)
 
 
-def _find_new(runs: Sequence[LogEntry], engine: Engine, config: Config) -> list[LogEntry]:
+def _find_new(runs: Sequence[LogEntry], engine: Engine, place: TableRef) -> list[LogEntry]:
     """The runs after the last one that has rows there, newest first."""
-    place = quarantine_ref(config)
-    if place is None or not engine.exists(place):
+    if not engine.exists(place):
         return list(runs[:1])
     there = engine.describe(place)
     new = []

@@ -45,18 +45,28 @@ def score(
     Raises:
         SandtimerError: nothing was committed.
     """
+    result = _score_with_retries(config, engine, reporter, where, logical_time, full)
+    fill_quarantine(config, engine, reporter)
+    return result
+
+
+def _score_with_retries(
+    config: Config,
+    engine: Engine,
+    reporter: Reporter,
+    where: str | None,
+    logical_time: datetime | None,
+    full: bool,
+) -> ScoreResult | None:
+    """Plan anew, a few times, where another writer was there first."""
     for attempt in range(1, MAX_ATTEMPTS):
         try:
-            result = _score_once(config, engine, reporter, where, logical_time, full)
-            fill_quarantine(config, engine, reporter)
-            return result
+            return _score_once(config, engine, reporter, where, logical_time, full)
         except ConflictError as error:
             wait_s = random.uniform(0.5, 1.0) * 2**attempt  # noqa: S311  spreads writers, hides nothing
             reporter.say("retrying", f"{error}; planning anew in {wait_s:.1f} s", attempt=attempt, wait_s=wait_s)
             time.sleep(wait_s)
-    result = _score_once(config, engine, reporter, where, logical_time, full)
-    fill_quarantine(config, engine, reporter)
-    return result
+    return _score_once(config, engine, reporter, where, logical_time, full)
 
 
 def _score_once(
