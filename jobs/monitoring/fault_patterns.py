@@ -5,7 +5,6 @@ group that chance does not make."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, time
 from typing import Final, TypeAlias
@@ -29,8 +28,6 @@ _DAY_MIN: Final = 1_440
 # Of a group's rows, to speak for all.
 MAJORITY: Final = 0.6
 UNUSUAL: Final = "unusual"
-# What is expected lies so much nearer to the other column's value than to the column's own.
-SWAP_NEAR: Final = 0.25
 NEVER_SEEN: Final = "with values never seen"
 
 
@@ -65,7 +62,7 @@ def group_by_effect(evidence: Evidence, least: int) -> list[Evidence]:
         return groups + _same_values(_find_forms(evidence.observed), evidence, least)
     if evidence.kind in ("category", "boolean"):
         return groups + _never_seen(evidence, least)
-    observed, expected = _to_numbers(evidence)
+    observed, expected = to_numbers(evidence)
     known = np.isfinite(observed) & np.isfinite(expected)
     for size, is_far in (_ratios(evidence, observed, expected), _offsets(evidence, observed, expected)):
         able = np.flatnonzero(known & is_far & np.isfinite(size))
@@ -97,7 +94,7 @@ def describe_effect(evidence: Evidence) -> str:
         return shown if count_of_form >= MAJORITY * n else UNUSUAL
     if evidence.levels is not None or evidence.kind == "boolean":
         return _describe_category(evidence, value, count, usual, usual_count)
-    x, e = _to_numbers(evidence)
+    x, e = to_numbers(evidence)
     known = np.isfinite(x) & np.isfinite(e)
     options = []
     for name, (size, is_far) in (("ratio", _ratios(evidence, x, e)), ("offset", _offsets(evidence, x, e))):
@@ -112,82 +109,6 @@ def describe_effect(evidence: Evidence) -> str:
         missing = np.sum(expected == "NULL") >= MAJORITY * n
         return "present where NULL is expected" if missing else _describe_magnitude(x[known], e[known], n)
     return _describe_ratio(size_found) if name == "ratio" else _describe_offset(size_found, evidence.kind)
-
-
-def find_swap(evidence: Evidence, others: Sequence[Evidence], values: dict[str, npt.NDArray[np.object_]]) -> str | None:
-    """The column whose values the rows have, and which has theirs; None where there is none.
-
-    Args:
-        evidence: rows that blame a column.
-        others: for each column, the rows that have it among their reasons.
-        values: what each row has in each column, in words, by number of the alert row.
-    """
-    for other in others:
-        if other.column == evidence.column or other.kind != evidence.kind:
-            continue
-        if not {evidence.column, other.column} <= values.keys():
-            continue  # a table of keys and scores does not carry them
-        mine, theirs = values[evidence.column][evidence.rows], values[other.column][evidence.rows]
-        if evidence.levels is not None and other.levels is not None:
-            crossed = _foreign(mine, evidence.levels, other.levels) | _foreign(theirs, other.levels, evidence.levels)
-            crossed &= np.array([m in other.levels and t in evidence.levels for m, t in zip(mine, theirs, strict=True)])
-        else:
-            crossed = _crossed_numbers(evidence, other, theirs)
-        if np.sum(crossed) >= MAJORITY * len(evidence.rows):
-            return other.column
-    return None
-
-
-def find_swapped_rows(one: Evidence, other: Evidence, values: dict[str, npt.NDArray[np.object_]]) -> Evidence:
-    """The rows in which two columns of one kind have each other's values, as evidence against the first.
-
-    A row may have only one of them among its reasons: then what is expected there has to be near what the other holds.
-
-    Args:
-        one: the rows that have the first column among their reasons.
-        other: those that have the second one.
-        values: what each row has in each column, in words, by number of the alert row.
-    """
-    rows = np.union1d(one.rows, other.rows)
-    first, second = values[one.column][rows], values[other.column][rows]
-    votes = np.zeros(len(rows), np.intp)
-    against = np.zeros(len(rows), np.intp)
-    for evidence, mine, theirs in ((one, first, second), (other, second, first)):
-        _, here, there = np.intersect1d(rows, evidence.rows, return_indices=True)
-        near = _is_nearer(evidence, evidence.expected[there], mine[here], theirs[here])
-        votes[here] += near
-        against[here] += ~near
-    swapped = (votes > 0) & (against == 0)
-    chosen = rows[swapped]
-    return Evidence(one.column, one.kind, chosen, first[swapped], second[swapped], one.levels)
-
-
-def _is_nearer(
-    evidence: Evidence, expected: Words, mine: npt.NDArray[np.object_], theirs: npt.NDArray[np.object_]
-) -> npt.NDArray[np.bool_]:
-    """[n] whether what is expected in a column is what the other one holds, and not what it holds itself."""
-    if evidence.levels is not None or evidence.kind in ("category", "boolean", "text"):
-        return np.asarray((expected == theirs) & (mine != theirs), np.bool_)
-    x, e = _to_numbers(Evidence(evidence.column, evidence.kind, np.arange(len(mine)), mine, expected))
-    y, _ = _to_numbers(Evidence(evidence.column, evidence.kind, np.arange(len(mine)), theirs, expected))
-    near: npt.NDArray[np.bool_] = np.abs(y - e) < SWAP_NEAR * np.abs(x - e)
-    return near
-
-
-def _foreign(values: npt.NDArray[np.object_], mine: frozenset[str], other: frozenset[str]) -> npt.NDArray[np.bool_]:
-    return np.array([value not in mine and value in other for value in values], dtype=np.bool_)
-
-
-def _crossed_numbers(evidence: Evidence, other: Evidence, theirs: npt.NDArray[np.object_]) -> npt.NDArray[np.bool_]:
-    """Each column's observed value is nearer to what is expected in the other."""
-    x, e = _to_numbers(evidence)
-    y, _ = _to_numbers(Evidence(other.column, other.kind, evidence.rows, theirs, theirs))
-    expected_there = np.full(len(evidence.rows), np.nan)
-    _, there, here = np.intersect1d(other.rows, evidence.rows, return_indices=True)
-    expected_there[here] = _to_numbers(other)[1][there]
-    near: npt.NDArray[np.bool_] = np.abs(y - e) < 0.3 * np.abs(x - e)
-    near &= np.abs(x - expected_there) < 0.3 * np.abs(y - expected_there)
-    return near
 
 
 def _same_values(observed: Words, evidence: Evidence, least: int) -> list[Evidence]:
@@ -210,7 +131,7 @@ def _find_forms(texts: Words) -> Words:
     return np.array([form.as_py().decode() for form in forms], dtype=np.object_)
 
 
-def _to_numbers(evidence: Evidence) -> tuple[Doubles, Doubles]:
+def to_numbers(evidence: Evidence) -> tuple[Doubles, Doubles]:
     """Observed and expected values; minutes of the day for clock times and moments; NaN where there is none."""
     if evidence.kind == "time":
         observed = np.array([_minute_of(word) for word in evidence.observed], dtype=np.float64)

@@ -23,11 +23,10 @@ from jobs.monitoring.fault_patterns import (
     UNUSUAL,
     Evidence,
     describe_effect,
-    find_swap,
-    find_swapped_rows,
     group_by_effect,
 )
 from jobs.monitoring.segments import Bools, Rows, Segment, count_rows, find_segment, matches
+from jobs.monitoring.swaps import find_swap, find_swapped_rows
 from jobs.tables.nights import NightName
 
 # Alert rows that make an incident, at least: two may agree by accident.

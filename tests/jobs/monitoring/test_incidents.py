@@ -11,8 +11,9 @@ import pytest
 
 import vae_model as vm
 from jobs.monitoring.alert_context import AlertContext, build_alert_context, segment_columns
-from jobs.monitoring.fault_patterns import Evidence, describe_effect, find_swap, group_by_effect
+from jobs.monitoring.fault_patterns import Evidence, describe_effect, group_by_effect
 from jobs.monitoring.incidents import Incident, find_incidents, follow_incidents
+from jobs.monitoring.swaps import find_swap, find_swapped_rows
 from jobs.tables.nights import NightName
 from vae_model.scoring.explainer import USUAL
 
@@ -217,8 +218,6 @@ def test_conditions_are_sql():
 
 
 def test_rows_with_each_others_values_are_found_whichever_column_they_blame():
-    from jobs.monitoring.fault_patterns import find_swapped_rows
-
     start, end = np.array(["1730", "1800", "930", "600"], object), np.array(["900", "1015", "700", "1400"], object)
     values = {"start": start, "end": end}
     # The first blames one column, the second the other, the third both; the fourth is late and not swapped.
