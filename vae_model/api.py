@@ -15,7 +15,7 @@ from vae_model.features.nested import expand_table
 from vae_model.features.scales import Floats
 from vae_model.features.words import to_words
 from vae_model.network.likelihood import Outputs
-from vae_model.scoring.explainer import Explainer
+from vae_model.scoring.explainer import Explainer, name_expected
 from vae_model.scoring.repair import decode_column, decode_rows
 from vae_model.scoring.scorer import Explain, Scorer, ScoringOptions, build_forward, score_batches, score_rows
 
@@ -50,9 +50,9 @@ def explain(table: pa.Table, bundle: Bundle) -> pa.Table:
     for batch in table.to_batches(CHUNK_ROWS):
         encoded = bundle.encoder.encode(batch)
         terms = score_rows(bundle, forward, encoded).terms
-        shares = explainer.shares(encoded, terms)
+        shares, wanted = explainer.judge(encoded, terms)
         cells = np.divmod(np.arange(batch.num_rows * len(bundle.features)), len(bundle.features))
-        expected = explainer.expected_values(encoded, *cells)
+        expected = name_expected(bundle, wanted, *cells)
         for row in range(batch.num_rows):
             for k in np.argsort(-shares[:, row], kind="stable"):
                 name = bundle.feature_names[k]

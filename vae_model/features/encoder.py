@@ -18,7 +18,7 @@ import pyarrow as pa
 from vae_model.features.arrays import to_arrow, to_numpy, to_text
 from vae_model.features.bins import BinCounts, Bins, choose_edges, count_forms, tally
 from vae_model.features.parse import is_text
-from vae_model.features.scales import Bools, Codes, Doubles, to_doubles
+from vae_model.features.scales import Bools, Codes, Doubles, Floats, to_doubles
 from vae_model.features.text_model import TextModel
 from vae_model.features.value_counts import ValueCounts, count_numbers, count_texts, number_values
 from vae_model.features.words import describe_range
@@ -74,6 +74,19 @@ class Encoder(ABC):
     @abstractmethod
     def decode(self, parts: npt.NDArray[Any]) -> Sequence[object]:
         """Back to the column's own values, or to words, from [parts, n] inputs (a category: [n] codes)."""
+
+    def expect(self, mean: Floats, log_sigma: Floats) -> Doubles | None:
+        """The likeliest number (of a moment: its seconds) under normal distributions of the parts, [parts, n] each;
+        None where the parts are no single number."""
+        return np.asarray(self.decode(mean), np.float64)
+
+    def read(self, values: pa.Array) -> Doubles:
+        """Values as the numbers that `expect` gives; NaN where they are none."""
+        return to_doubles(values)
+
+    def from_numbers(self, numbers: Doubles) -> pa.Array:
+        """The inverse, of a type that `encode` takes."""
+        return to_arrow(numbers)
 
     @abstractmethod
     def arrow_type(self, dtype: pa.DataType) -> pa.DataType:

@@ -18,7 +18,7 @@ from vae_model.features.arrays import to_arrow, to_text
 from vae_model.features.columns import Column
 from vae_model.features.encoder import Encoder, FitHints
 from vae_model.features.kinds import KINDS, encoder_from_json, encoder_to_json
-from vae_model.features.scales import Bools, Codes, Floats, to_array
+from vae_model.features.scales import Bools, Codes, Doubles, Floats, to_array
 from vae_model.features.text_model import TextModel, fit_text
 from vae_model.features.value_counts import ValueCounts
 
@@ -220,6 +220,19 @@ class TableEncoder:
             encoder.encode(counts.arrow_levels, found)
             self._known_inputs[k] = found
         return self._known_inputs[k]
+
+    def numbers_of_values(self, k: int) -> Doubles:
+        """What each counted value of a column is as a number, or a moment in seconds, [L]: NaN where it is neither."""
+        counts = self.counts[k]
+        if counts is None:
+            raise ValueError(f"column {k} is not counted")
+        if k not in self._known_numbers:
+            self._known_numbers[k] = np.asarray(self.encoders[k].read(counts.arrow_levels), np.float64)
+        return self._known_numbers[k]
+
+    @cached_property
+    def _known_numbers(self) -> dict[int, Doubles]:
+        return {}
 
     @cached_property
     def _known_inputs(self) -> dict[int, npt.NDArray[Any]]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.types as pt
 
+from vae_model.features.arrays import to_arrow
 from vae_model.features.bins import Bins
 from vae_model.features.encoder import NO_HINTS, Encoder, FitHints
 from vae_model.features.parse import are_moments, is_text, parse_moments
@@ -92,14 +94,17 @@ class TimeEncoder(Encoder):
         s = to_seconds(values)
         absent: Bools = ~np.isfinite(s)
         s[absent] = self.start_s
+        self._write_parts(s, out)
+        out[-1, absent] = 0.0
+        return absent
+
+    def _write_parts(self, s: Doubles, out: npt.NDArray[Any]) -> None:
         for i, name in enumerate(self.periods):
             period, origin = self.PERIODS[name]
             angle = (2 * np.pi / period) * np.mod(s - origin, period)
             out[2 * i] = np.sin(angle) * _SQRT_2
             out[2 * i + 1] = np.cos(angle) * _SQRT_2
         out[-1] = self._place(s) if self.linear else self._exceed(s)
-        out[-1, absent] = 0.0
-        return absent
 
     def _place(self, s: Doubles) -> Doubles:
         """Moments on a scale on which evenly spread ones have a standard deviation of 1."""
@@ -120,6 +125,47 @@ class TimeEncoder(Encoder):
             for row, p in enumerate(phase):
                 words[row].append(_phase_in_words(name, float(p)))
         return [", ".join(w) or "within the usual range" for w in words]
+
+    def expect(self, mean: Floats, log_sigma: Floats) -> Doubles:
+        """The likeliest moment within the training range: the day first, then the time of day."""
+        if not self.linear:
+            return np.full(mean.shape[1], self.start_s)
+        first, last = (math.floor(s / _DAY_S) for s in (self.start_s, self.end_s))
+        noon = _DAY_S / 2 if self._has_time_of_day else 0.0
+        days = np.arange(first, last + 1, dtype=np.float64) * _DAY_S
+        of_day = [i for i, name in enumerate(self.periods) if name in ("weekday", "year")]
+        day = days[self._likeliest(days + noon, mean, log_sigma, of_day, linear=len(days) > 1)]
+        if not self._has_time_of_day:
+            return day
+        step = 60.0 if "minute" in self.periods else 3_600.0
+        times = np.arange(0.0, _DAY_S, step) + self.start_s % step
+        rest = [i for i, name in enumerate(self.periods) if name in ("hour", "minute")]
+        return day + times[self._likeliest(times, mean, log_sigma, rest, linear=len(days) == 1)]
+
+    @property
+    def _has_time_of_day(self) -> bool:
+        return not {"hour", "minute"}.isdisjoint(self.periods)
+
+    def _likeliest(
+        self, moments: Doubles, mean: Floats, log_sigma: Floats, periods: list[int], linear: bool
+    ) -> npt.NDArray[np.intp]:
+        """Of each row the number of the moment, [n], of which some periods (and the place in the range) are likeliest."""
+        rows = [row for i in periods for row in (2 * i, 2 * i + 1)] + [-1] * linear
+        parts = np.empty((self.parts, len(moments)))
+        self._write_parts(moments, parts)
+        x = parts[rows]  # [rows, moments]
+        chosen = np.zeros(mean.shape[1], np.intp)
+        weight = np.exp(-2.0 * log_sigma[rows].astype(np.float64))
+        for i in range(len(chosen)):
+            misfit = weight[:, i, None] * np.square(x - mean[rows, i, None])
+            chosen[i] = int(np.argmin(misfit.sum(axis=0)))
+        return chosen
+
+    def read(self, values: pa.Array) -> Doubles:
+        return to_seconds(values)
+
+    def from_numbers(self, numbers: Doubles) -> pa.Array:
+        return to_arrow(np.rint(numbers * 1e6).astype(np.int64)).cast(pa.timestamp("us"))
 
     @classmethod
     def recognises(cls, values: pa.ChunkedArray, max_categories: int) -> bool:

@@ -30,14 +30,18 @@ def to_words(value: object) -> str:
     if isinstance(value, list | tuple):
         shown = ", ".join(to_words(v) for v in value[:8])
         return f"[{shown}{', ...' if len(value) > 8 else ''}]"
-    text = format(value, "f") if isinstance(value, Decimal) else str(value)
+    text = format(value.normalize(), "f") if isinstance(value, Decimal) else str(value)
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."
 
 
 def _number_in_words(value: float) -> str:
-    if math.isfinite(value) and value == int(value) and abs(value) < 1e15:
-        return str(int(value))
-    return f"{value:.4g}"
+    """Up to seven digits, without an exponent where a person would write none."""
+    size = abs(value)
+    if not math.isfinite(value) or size >= 1e15 or 0.0 < size < 1e-5:
+        return f"{value:.4g}"
+    decimals = max(0, 6 - math.floor(math.log10(size))) if size else 0
+    text = f"{value:.{decimals}f}"
+    return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-0", "0", text == "-0")
 
 
 def describe_values(values: pa.ChunkedArray) -> str:

@@ -9,6 +9,8 @@ is the value given all the others: the conditional model's, or what the decoder 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -19,17 +21,9 @@ from vae_model.features.encoding import Encoded
 from vae_model.features.scales import Doubles, Floats
 from vae_model.features.words import to_words
 from vae_model.network.forward import Forward, mean_of_members, sum_columns
-from vae_model.network.likelihood import Outputs
 from vae_model.schema import REASON
-from vae_model.scoring.repair import (
-    decode_column,
-    decode_rows,
-    expect_by_counts,
-    hide_columns,
-    predict_conditionals,
-    repair_column,
-    take_outputs,
-)
+from vae_model.scoring.expectation import Expected, concat_expected, expect_column
+from vae_model.scoring.repair import decode_rows, hide_columns, predict_conditionals, put_expected
 from vae_model.views.views import Views
 
 TOP = 3
@@ -51,9 +45,24 @@ class Explainer:
 
     def shares(self, encoded: Encoded, terms: Floats) -> Floats:
         """[K, n] shares of each row's surprise, each column of the result summing to 1 (0 where nothing surprises)."""
+        return self.judge(encoded, terms)[0]
+
+    def judge(self, encoded: Encoded, terms: Floats) -> tuple[Floats, list[Expected]]:
+        """The shares of `shares`, and what is expected in each column of each row."""
+        blocks = self.forward.split(encoded) or [encoded]
+        expected = [self._expect(block) for block in blocks]
+        of_columns = [concat_expected(parts) for parts in zip(*expected, strict=True)]
         if self.bundle.views is not None:
-            blocks = [self._relief(self.bundle.views, block) for block in self.forward.split(encoded)]
-            return _to_shares(np.concatenate(blocks, axis=1))
+            found = [self._relief(self.bundle.views, *given) for given in zip(blocks, expected, strict=True)]
+            return _to_shares(np.concatenate(found, axis=1)), of_columns
+        surprise = self._hidden_relief(encoded, terms)
+        if self.bundle.shape.peers:
+            gains = [self._gain_of_repairs(*given) for given in zip(blocks, expected, strict=True)]
+            surprise += np.concatenate(gains, axis=1)
+        return _to_shares(surprise), of_columns
+
+    def _hidden_relief(self, encoded: Encoded, terms: Floats) -> Floats:
+        """[K, n] nats by which a row's terms fall once a column is hidden."""
         surprise = np.empty_like(terms)
         total = sum_columns(terms)
         columns = len(terms)
@@ -64,34 +73,41 @@ class Explainer:
             rest = self._score(hide_columns(self.bundle, encoded, np.tile(rows, columns), hidden))
             rest[hidden, np.arange(len(hidden))] = self.baseline[hidden]
             surprise[:, rows] = np.maximum(total[rows] - sum_columns(rest).reshape(columns, len(rows)), 0.0)
-            if self.bundle.shape.peers:
-                surprise[:, rows] += self._gain_of_repairs(encoded.take(rows))
-        return _to_shares(surprise)
+        return surprise
 
-    def _relief(self, views: Views, block: Encoded) -> Floats:
+    def _repair(self, block: Encoded, expected: Sequence[Expected]) -> Encoded:
+        """[K * n] copies of a block's rows, in each n of them one column holding what is expected."""
+        n = block.rows
+        repaired = block.take(np.tile(np.arange(n), len(expected)))
+        for k, of_column in enumerate(expected):
+            put_expected(self.bundle, repaired.take(slice(k * n, (k + 1) * n)), k, of_column)
+        return repaired
+
+    def _relief(self, views: Views, block: Encoded, expected: Sequence[Expected]) -> Floats:
         """[K, n] how much less unusual each row is once a column holds what is expected: the fall of the statistic and,
         where several columns are to blame so that none helps alone, a little of that of the network's terms, and of how
         unusual each column is by itself."""
         columns, n = len(self.baseline), block.rows
-        repaired = block.take(np.tile(np.arange(n), columns))
-        shared = predict_conditionals(self.forward, block) if self.bundle.shape.peers else None
-        for k in range(columns):
-            repair_column(self.bundle, repaired.take(slice(k * n, (k + 1) * n)), self._expect(block, k, shared), k)
         ranked = mean_of_members(self.forward.score(block).ranked)
         nats_before, evidence = sum_columns(ranked), views.evidence(ranked.copy(), block)
         before = views.statistic(ranked, block)
-        after, nats_after = self._judge(views, repaired)
+        after, nats_after = self._judge(views, self._repair(block, expected))
         relief = np.maximum(before - after.reshape(columns, n), 0.0)
         nats = np.maximum(nats_before - nats_after.reshape(columns, n), 0.0)
         terms = BY_TERMS * _to_shares(nats) + BY_EVIDENCE * _to_shares(evidence**4)
         return np.asarray(relief + before * terms, np.float32)
 
-    def _expect(self, block: Encoded, k: int, shared: list[Outputs] | None) -> list[Outputs]:
-        """What is expected in column k: by the conditional model, or by the decoder that does not see it."""
-        if shared is not None:
-            return shared
-        rows = np.arange(block.rows)
-        return decode_rows(self.bundle, self.forward, hide_columns(self.bundle, block, rows, np.full(len(rows), k)))
+    def _expect(self, block: Encoded) -> list[Expected]:
+        """What is expected in each column: by the conditional model, or by the decoder that does not see it."""
+        columns = range(self.bundle.encoder.layout.columns)
+        if self.bundle.shape.peers:
+            outputs = predict_conditionals(self.forward, block)
+            return [expect_column(self.bundle, block, outputs, k) for k in columns]
+        rows, found = np.arange(block.rows), []
+        for k in columns:
+            hidden = hide_columns(self.bundle, block, rows, np.full(len(rows), k))
+            found.append(expect_column(self.bundle, block, decode_rows(self.bundle, self.forward, hidden), k))
+        return found
 
     def _judge(self, views: Views, encoded: Encoded) -> tuple[Doubles, Doubles]:
         """Statistic and nats of all terms of each row, [n] each."""
@@ -105,18 +121,10 @@ class Explainer:
     def _score(self, encoded: Encoded) -> Floats:
         return np.concatenate([self.forward.terms(block) for block in self.forward.split(encoded)], axis=1)
 
-    def _gain_of_repairs(self, encoded: Encoded) -> Floats:
+    def _gain_of_repairs(self, block: Encoded, expected: Sequence[Expected]) -> Floats:
         """[K, n] nats by which the conditional model's terms fall, in sum, once a column is repaired."""
-        columns, gains = len(self.baseline), []
-        for rows in self.forward.split(encoded):
-            expected = predict_conditionals(self.forward, rows)
-            # All columns' copies in one pass: alerts are few, and a few rows cost as much as a panel.
-            repaired = rows.take(np.tile(np.arange(rows.rows), columns))
-            for k in range(columns):
-                repair_column(self.bundle, repaired.take(slice(k * rows.rows, (k + 1) * rows.rows)), expected, k)
-            after = self._conditional_nll(repaired).reshape(columns, rows.rows)
-            gains.append(np.maximum(self._conditional_nll(rows) - after, 0.0))
-        return np.concatenate(gains, axis=1).astype(np.float32)
+        after = self._conditional_nll(self._repair(block, expected)).reshape(len(expected), block.rows)
+        return np.maximum(self._conditional_nll(block) - after, 0.0).astype(np.float32)
 
     def _conditional_nll(self, encoded: Encoded) -> Doubles:
         terms = [
@@ -129,7 +137,7 @@ class Explainer:
         n = batch.num_rows
         if not len(rows):
             return pa.nulls(n, pa.list_(REASON))
-        shares = self.shares(encoded.take(rows), terms[:, rows])  # [K, chosen]
+        shares, wanted = self.judge(encoded.take(rows), terms[:, rows])  # [K, chosen]
         order = np.argsort(-shares, axis=0, kind="stable")[:TOP]
         keep = np.take_along_axis(shares, order, axis=0) >= MIN_SHARE
         keep[0] = True
@@ -137,7 +145,7 @@ class Explainer:
         positions, ranks = np.nonzero(keep.T)
         columns = order[ranks, positions]
         observed = np.array(self._observed(batch, rows[positions], columns), dtype=np.object_)
-        expected = np.array(self.expected_values(encoded, rows[positions], columns), dtype=np.object_)
+        expected = np.array(name_expected(self.bundle, wanted, positions, columns), dtype=np.object_)
         if self.bundle.views is not None:
             told = _tell(positions, observed, expected)
             positions, columns, observed, expected = positions[told], columns[told], observed[told], expected[told]
@@ -164,46 +172,22 @@ class Explainer:
                 words[position] = to_words(value.as_py())
         return words
 
-    def expected_values(self, encoded: Encoded, rows: Indices, columns: Indices) -> list[str]:
-        """What the model expects in some cells, given the other columns of each one's row.
 
-        Args:
-            encoded: the rows.
-            rows: [n] row of each cell.
-            columns: [n] column of each cell.
-        """
-        words: list[str] = [""] * len(rows)
-        step = self.forward.block_rows
-        for start in range(0, len(rows), step):
-            cells = slice(start, start + step)
-            block = hide_columns(self.bundle, encoded, rows[cells], columns[cells])
-            second = self.bundle.shape.peers > 0
-            outputs = (
-                predict_conditionals(self.forward, block) if second else decode_rows(self.bundle, self.forward, block)
-            )
-            for k in np.unique(columns[cells]):
-                mine = np.flatnonzero(columns[cells] == k)
-                values = decode_column(self.bundle, [take_outputs(o, mine) for o in outputs], int(k))
-                values = self._name_by_counts(block, mine, int(k), values)
-                for position, value in zip(mine, values, strict=True):
-                    words[start + position] = to_words(value)
-        return words
+def name_expected(bundle: Bundle, expected: Sequence[Expected], rows: Indices, columns: Indices) -> list[str]:
+    """What is expected in some cells, in words.
 
-    def _name_by_counts(self, block: Encoded, rows: Indices, k: int, values: list[object]) -> list[object]:
-        """Expected values, those that counting is surer of as it has them."""
-        found = expect_by_counts(self.bundle, block.take(rows), k)
-        counts = self.bundle.encoder.counts[k] if self.bundle.encoder.counts else None
-        if found is None or counts is None:
-            return values
-        known, (codes, chosen) = len(counts.levels), found
-        dtype = self.bundle.features[k].family
-        named = [_as_family(counts.levels[code], dtype) if code < known else None for code in np.minimum(codes, known)]
-        return [name if use else value for name, use, value in zip(named, chosen, values, strict=True)]
-
-
-def _as_family(level: object, family: str) -> object:
-    """A counted level as a value of its column's type: levels are numbers or texts."""
-    return bool(level) if family == "boolean" and isinstance(level, float) else level
+    Args:
+        bundle: the model.
+        expected: of each column.
+        rows: [cells] row of each cell.
+        columns: [cells] column of each cell.
+    """
+    words: list[str] = [""] * len(rows)
+    for k in np.unique(columns):
+        mine = np.flatnonzero(columns == k)
+        for position, word in zip(mine, expected[k].to_words(bundle, int(k), rows[mine]), strict=True):
+            words[position] = word
+    return words
 
 
 def _tell(rows: Indices, observed: npt.NDArray[np.object_], expected: npt.NDArray[np.object_]) -> Indices:
