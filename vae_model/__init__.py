@@ -11,12 +11,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from vae_model.api import encode, explain, generate, reconstruct, score
+from vae_model.api import encode, explain, find_reasons, generate, reconstruct, score
 from vae_model.bundle.bundle import Bundle, load
 from vae_model.errors import BundleError, DataError, SandtimerError
 from vae_model.features.columns import Column
 from vae_model.schema import SCORE_COLUMNS, SCORE_SCHEMA
+from vae_model.scoring.evidence import Reason
 from vae_model.scoring.scorer import Scorer, ScoringOptions, score_batches
+from vae_model.scoring.wording import describe_reason
 
 if TYPE_CHECKING:
     from vae_model.options import ColumnOptions, ModelOptions, TrainOptions
@@ -32,13 +34,16 @@ __all__ = [
     "ColumnOptions",
     "DataError",
     "ModelOptions",
+    "Reason",
     "SandtimerError",
     "Scorer",
     "ScoringOptions",
     "TrainEvent",
     "TrainOptions",
+    "describe_reason",
     "encode",
     "explain",
+    "find_reasons",
     "fit",
     "generate",
     "load",

@@ -15,6 +15,7 @@ from vae_model.features.nested import expand_table
 from vae_model.features.scales import Floats
 from vae_model.features.words import to_words
 from vae_model.network.likelihood import Outputs
+from vae_model.scoring.evidence import Reason
 from vae_model.scoring.explainer import Explainer, name_expected
 from vae_model.scoring.repair import decode_column, decode_rows
 from vae_model.scoring.scorer import Explain, Scorer, ScoringOptions, build_forward, score_batches, score_rows
@@ -37,6 +38,22 @@ def score(
     scorer = Scorer(bundle, ScoringOptions(alert_budget, explain, samples, scored_at or datetime.now(UTC)))
     schema = bundle.output_schema(table.schema)
     return pa.Table.from_batches(score_batches(table.to_batches(CHUNK_ROWS), scorer), schema=schema)
+
+
+def find_reasons(table: pa.Table, bundle: Bundle) -> list[list[Reason]]:
+    """Why each row is as unusual as it is, typed, the largest share first; `describe_reason` has the words."""
+    bundle.check_schema(table.schema)
+    table = expand_table(table, bundle.feature_names)
+    forward = build_forward(bundle)
+    explainer = Explainer(bundle, forward)
+    found: list[list[Reason]] = []
+    for batch in table.to_batches(CHUNK_ROWS):
+        encoded = bundle.encoder.encode(batch)
+        rows, reasons = explainer.find_reasons(batch, encoded, score_rows(bundle, forward, encoded).terms)
+        found += [[] for _ in range(batch.num_rows)]
+        for row, reason in zip(rows.tolist(), reasons, strict=True):
+            found[row - batch.num_rows].append(reason)
+    return found
 
 
 def explain(table: pa.Table, bundle: Bundle) -> pa.Table:

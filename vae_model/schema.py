@@ -24,6 +24,7 @@ _FIELDS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("latent_mu", pa.list_(pa.float32()), "mean of the row's normal distribution in the latent layer"),
     ("latent_sigma", pa.list_(pa.float32()), "standard deviation of that distribution"),
     ("top_columns", pa.list_(REASON), "the columns that make the row unusual: share, observed and expected value"),
+    ("why", pa.list_(pa.string()), "the same in sentences, with what training rows have to say"),
     ("model_id", pa.string(), "digest of the bundle that scored the row"),
     ("scored_at", pa.timestamp("us", tz="UTC"), "logical time of the scoring run"),
 )

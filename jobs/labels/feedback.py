@@ -39,6 +39,7 @@ from jobs.predicates.values import read_value, write_value
 from jobs.tables.nights import NightName, between
 from jobs.tables.refs import describe_target, source_ref
 from vae_model import DataError
+from vae_model.scoring.wording import describe_row, reason_columns
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def list_pending(config: Config, engine: Engine, reporter: Reporter, limit: int 
     """The command: the alerts that no verdict is about, the strangest first, each with the flags that name it."""
     source, target, verdicts = open_alerts(config, engine)
     shape = feedback_schema(config, source)
-    columns = list(dict.fromkeys([*shape.needed, "anomaly_score", "top_columns"]))
+    columns = list(dict.fromkeys([*shape.needed, "anomaly_score", *reason_columns(target.schema.names)]))
     alerts = engine.read(target, columns, is_true(ALERTS), limit=MAX_ALERTS)
     if verdicts:
         alerts = alerts.filter(verdicts.judge(alerts, today()).is_null())
@@ -260,9 +261,8 @@ def _show_entry(entry: Mapping[str, Any], shape: FeedbackSchema, now: date) -> d
 
 
 def _show_alert(row: Mapping[str, Any], shape: FeedbackSchema) -> dict[str, Field]:
-    reasons = row["top_columns"] or []
-    because = [f"{r['column']} is {r['observed']}, expected {r['expected']}" for r in reasons[:3]]
-    return {"score": round(row["anomaly_score"], 2), "flags": _flags(row, shape), "because": "; ".join(because)}
+    because = ". ".join(describe_row(row))
+    return {"score": round(row["anomaly_score"], 2), "flags": _flags(row, shape), "because": because}
 
 
 def _flags(row: Mapping[str, Any], shape: FeedbackSchema) -> str:

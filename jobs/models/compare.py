@@ -3,9 +3,8 @@ config say whether the challenger may take the champion's place, and one command
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +23,10 @@ from jobs.models.store import bundle_folder, load_model, roll_back, save_model
 from jobs.predicates.predicate import combine, parse_where, resolve_column
 from jobs.tables.refs import source_ref
 from vae_model.features.nested import source_columns
+from vae_model.scoring.wording import describe_row
 
 SHOWN_FLIPS = 10
+SHOWN_REASONS = 2
 # Apart from the extract's sample, which the champion has learned.
 _OTHER_SAMPLE = 1
 
@@ -164,7 +165,8 @@ def _key(config: Config, source: TableState) -> tuple[str, ...]:
 
 def _score(rows: pa.Table, bundle: vm.Bundle, config: Config) -> pa.Table:
     options = {"alert_budget": config.score.alert_budget, "explain": "alerts"}
-    return vm.score(rows, bundle, **options).select(["anomaly_score", "anomaly_p_value", "is_anomaly", "top_columns"])  # type: ignore[arg-type]
+    scored = vm.score(rows, bundle, **options)  # type: ignore[arg-type]
+    return scored.select(["anomaly_score", "anomaly_p_value", "is_anomaly", "top_columns", "why"])
 
 
 def _known_anomalies(rows: pa.Table, config: Config, engine: Engine, source: TableState) -> npt.NDArray[np.bool_]:
@@ -199,13 +201,8 @@ def _show_flip(row: int, rows: pa.Table, scored: Sequence[pa.Table], key: Sequen
         "champion": round(ours["anomaly_score"], 2),
         "challenger": round(theirs["anomaly_score"], 2),
         "alert for": "champion" if ours["is_anomaly"] else "challenger",
-        "because": _because(ours if ours["is_anomaly"] else theirs),
+        "because": ". ".join(describe_row(ours if ours["is_anomaly"] else theirs, SHOWN_REASONS)),
     }
-
-
-def _because(scored: Mapping[str, Any]) -> str:
-    reasons = (scored["top_columns"] or [])[:2]
-    return "; ".join(f"{r['column']} is {r['observed']}, expected {r['expected']}" for r in reasons)
 
 
 def _show_rule(rule: Rule) -> dict[str, Field]:

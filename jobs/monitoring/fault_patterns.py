@@ -15,7 +15,7 @@ import numpy.typing as npt
 from vae_model.features.arrays import to_arrow_text
 from vae_model.features.forms import find_forms, to_bytes
 from vae_model.features.times import TimeEncoder
-from vae_model.scoring.explainer import USUAL
+from vae_model.scoring.evidence import USUAL
 
 Words: TypeAlias = npt.NDArray[np.object_]
 Doubles = npt.NDArray[np.float64]

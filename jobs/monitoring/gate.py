@@ -32,6 +32,7 @@ from jobs.predicates.predicate import parse_where
 from jobs.tables.nights import names_of
 from jobs.tables.refs import ledger_ref, source_ref
 from vae_model.features.nested import expand_table
+from vae_model.scoring.wording import describe_row
 
 # Rows that are scored, at most: of more a sample by their key says the same.
 MAX_ROWS: Final = 1_000_000
@@ -172,10 +173,10 @@ def _report(config: Config, reporter: Reporter, batch: Batch, alerts: pa.Table, 
     strangest = alerts.sort_by([("anomaly_score", "descending")]).slice(0, SHOWN_ROWS)
     shown: list[dict[str, Field]] = []
     for row in strangest.to_pylist():
-        first = (row["top_columns"] or [None])[0]
-        because = f"{first['column']} is {first['observed']}, expected {first['expected']}" if first else ""
         named = ", ".join(f"{name} = {row[name]}" for name in config.source.key if name in row)
-        shown.append({"row": named, "score": round(row["anomaly_score"], 2), "because": because})
+        shown.append(
+            {"row": named, "score": round(row["anomaly_score"], 2), "because": ". ".join(describe_row(row, 1))}
+        )
     if shown:
         reporter.table("strangest", "The strangest rows", shown)
     expected = batch.rows.num_rows * config.score.alert_budget

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 from jobs.common.config import Config
 from jobs.common.console import Field, Reporter
 from jobs.engines.base import Engine
@@ -14,21 +12,14 @@ from jobs.scoring.score import score
 from jobs.tables.refs import target_ref
 from jobs.training.extract import extract
 from jobs.training.train import train
+from vae_model.scoring.wording import describe_row
 
 STRANGEST = 10
-REASONS = 3
 _SHOWN = ("flight_date", "carrier", "flight", "tailnum", "origin", "dest")
 _QUERY = """\
 SELECT carrier, count(*) AS flights, sum(CAST(is_anomaly AS INT)) AS strange, round(max(anomaly_score), 1) AS worst
 FROM delta.`{table}`
 GROUP BY carrier ORDER BY worst DESC"""
-
-
-class _Reason(TypedDict):
-    column: str
-    share: float
-    observed: str | None
-    expected: str | None
 
 
 def demo(config: Config, engine: Engine, reporter: Reporter) -> None:
@@ -57,19 +48,12 @@ def demo(config: Config, engine: Engine, reporter: Reporter) -> None:
 def find_strangest(config: Config, engine: Engine) -> list[dict[str, Field]]:
     """The rows of the scored table with the highest scores, each with its main reasons."""
     target = engine.describe(target_ref(config))
-    columns = [*_SHOWN, "anomaly_score", "top_columns"]
+    columns = [*_SHOWN, "anomaly_score", "top_columns", "why"]
     found = engine.read(target, columns, is_true("is_anomaly"), limit=1_000_000)
     # The key breaks ties, so that both engines list the same flights in the same order.
     order = [("anomaly_score", "descending"), *((name, "ascending") for name in _SHOWN)]
     return [
         {name: str(row[name]) for name in _SHOWN}
-        | {"score": round(row["anomaly_score"], 2), "because": _describe(row["top_columns"] or [])}
+        | {"score": round(row["anomaly_score"], 2), "because": ". ".join(describe_row(row))}
         for row in found.sort_by(order).slice(0, STRANGEST).to_pylist()
     ]
-
-
-def _describe(reasons: list[_Reason]) -> str:
-    return "; ".join(
-        f"{reason['column']} is {reason['observed']}, expected {reason['expected']} ({reason['share']:.0%})"
-        for reason in reasons[:REASONS]
-    )

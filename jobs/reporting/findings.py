@@ -5,6 +5,7 @@ A new section is a module that reads, its field and call here, and its part of t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -24,6 +25,9 @@ from jobs.reporting.row_filter import Scope, choose_scope
 from jobs.reporting.strangest import StrangeRow, read_strangest
 from jobs.tables.refs import target_ref
 from vae_model import Bundle
+
+# Where the bundle is not kept: training rows are seldom more.
+MAX_COUNTED = 6.0
 
 
 class Section(NamedTuple):
@@ -78,6 +82,11 @@ class Findings:
     watched: Watched
     bundle: Bundle | None
 
+    @property
+    def beyond(self) -> float:
+        """The score from which on no training row is as unusual."""
+        return math.log10(self.bundle.train_rows + 1.0) if self.bundle else MAX_COUNTED
+
 
 def collect(
     config: Config, engine: Engine, where: str | None = None, since: str | None = None, until: str | None = None
@@ -127,7 +136,8 @@ def show_before(nights: Sequence[Night], context: Sequence[Night], count: int) -
 
 
 def _check_scored(target: TableState) -> None:
-    missing = [name for name in vm.SCORE_COLUMNS if name not in target.schema.names]
+    # What was scored before there was `why` has reasons all the same.
+    missing = [name for name in vm.SCORE_COLUMNS if name not in (*target.schema.names, "why")]
     if missing:
         raise vm.DataError(
             f"a scored table at {target.ref.name}", f"no column {', '.join(missing)}", "run `sandtimer score` first"

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 MAX_KEY_COLUMNS = 4
-_SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
 
 
 def render_page(found: Findings) -> str:
@@ -151,12 +150,6 @@ def _format_share(value: float) -> str:
     return f"{value:.0%}".replace("%", " %")
 
 
-def _format_one_in(score: float) -> str:
-    """How many normal rows there are to one with such a score."""
-    if score < 6:
-        return f"{10**score:,.0f}"
-    if score < 12:
-        size, word = (9, "billion") if score >= 9 else (6, "million")
-        return f"{10 ** (score - size):,.1f} {word}"
-    # Beyond this no one counts.
-    return "10" + "".join(_SUPERSCRIPTS[int(digit)] for digit in str(round(score)))
+def _format_one_in(score: float, beyond: float) -> str:
+    """How many normal rows there are to one with such a score, as far as training rows can tell."""
+    return f"{10**score:,.0f}" if score <= beyond else "beyond all training rows"

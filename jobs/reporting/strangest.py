@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,9 +22,9 @@ from jobs.reporting.row_filter import Scope
 from jobs.tables.summaries import name_nights, pick_top, to_batch
 from vae_model.features.nested import expand_schema
 from vae_model.features.words import to_words
-from vae_model.scoring.explainer import MIN_SHARE, TOP
+from vae_model.scoring.wording import describe_row, reason_columns
 
-_SCORES = ("anomaly_score", "is_anomaly", "top_columns", "model_id")
+_SCORES = ("anomaly_score", "is_anomaly", "model_id")
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class Reason:
 
     column: str
     share: float
-    observed: str
-    expected: str
+    sentence: str
 
 
 @dataclass(frozen=True)
 class StrangeRow:
-    """One row; `key` names it in the source."""
+    """One row; `key` names it in the source, `values` is all of it."""
 
     night: str
     key: dict[str, str]
+    values: dict[str, str]
     score: float
     is_alert: bool
     reasons: tuple[Reason, ...]
@@ -70,7 +70,7 @@ def read_strangest(
     """
     carried = [name for name in target.schema.names if name not in vm.SCORE_COLUMNS]
     shown = list(key) or [name for name in hashable_columns(target.schema) if name in carried]
-    columns = list(dict.fromkeys([*carried, scope.night, *_SCORES]))
+    columns = list(dict.fromkeys([*carried, scope.night, *_SCORES, *reason_columns(target.schema.names)]))
     schema = pa.schema([target.schema.field(name) for name in columns])
     verdicts = read_verdicts(config, engine, target)
     # Twice as many where some may be expected, and are not shown.
@@ -85,9 +85,9 @@ def read_strangest(
     again = _explain_again(rows, config)
     strange = []
     for number, (row, night) in enumerate(zip(rows.to_pylist(), nights, strict=True)):
-        reasons = tuple(_to_reason(reason) for reason in row["top_columns"] or ()) or again.get(number, ())
-        names = {name: to_words(row[name]) for name in shown}
-        strange.append(StrangeRow(night, names, row["anomaly_score"], bool(row["is_anomaly"]), reasons))
+        reasons = _to_reasons(row) or again.get(number, ())
+        names, values = ({name: to_words(row[name]) for name in some} for some in (shown, carried))
+        strange.append(StrangeRow(night, names, values, row["anomaly_score"], bool(row["is_anomaly"]), reasons))
     return strange
 
 
@@ -102,16 +102,12 @@ def _explain_again(rows: pa.Table, config: Config) -> dict[int, tuple[Reason, ..
         bundle = find_model(config, model_id)
         if bundle is None or not set(bundle.feature_names) <= set(expand_schema(rows.schema).names):
             continue
-        explained: dict[int, list[dict[str, Any]]] = {}
-        for part in vm.explain(rows.take(numbers), bundle).to_pylist():
-            explained.setdefault(part["row"], []).append(part)
-        for position, parts in explained.items():
-            top = sorted(parts, key=lambda part: -part["share"])[:TOP]
-            kept = [part for i, part in enumerate(top) if i == 0 or part["share"] >= MIN_SHARE]
-            reasons[numbers[position]] = tuple(_to_reason(part) for part in kept)
+        bare = rows.take(numbers).drop_columns([name for name in rows.column_names if name in vm.SCORE_COLUMNS])
+        explained = vm.score(bare, bundle, explain="all").select(["top_columns", "why"]).to_pylist()
+        reasons |= {number: _to_reasons(row) for number, row in zip(numbers, explained, strict=True)}
     return reasons
 
 
-def _to_reason(part: dict[str, Any]) -> Reason:
-    observed, expected = part["observed"], part["expected"]
-    return Reason(part["column"], float(part["share"]), observed or "NULL", expected or "NULL")
+def _to_reasons(row: Mapping[str, Any]) -> tuple[Reason, ...]:
+    told = zip(row["top_columns"] or (), describe_row(row), strict=True)
+    return tuple(Reason(reason["column"], float(reason["share"]), sentence) for reason, sentence in told)

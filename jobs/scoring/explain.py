@@ -1,5 +1,6 @@
-"""`explain`: recomputes one row of the source table and shows every column's share in its score, what was observed
-there and what the model expected; and that the scored table has the same score, by the same model."""
+"""`explain`: recomputes one row of the source table and shows why it is unusual: in sentences, every column's share,
+what was observed and expected; ordinary rows like it, its segment night by night, and the SQL that finds its like; and
+that the scored table has the same score, by the same model."""
 
 from __future__ import annotations
 
@@ -12,13 +13,14 @@ import pyarrow as pa
 
 import vae_model as vm
 from jobs.common.config import Config
-from jobs.common.console import Reporter
+from jobs.common.console import Field, Reporter
 from jobs.common.errors import ConfigError
 from jobs.engines.base import Engine, LogEntry, TableState
 from jobs.models.store import find_model, load_model
 from jobs.predicates.conditions import equals, parse_pair
 from jobs.predicates.predicate import Predicate, combine, resolve_column
 from jobs.predicates.values import read_value
+from jobs.scoring.context import choose_segment, find_similar, list_nights, write_query
 from jobs.tables.refs import describe_target, source_ref
 from vae_model.features.nested import source_columns
 
@@ -52,18 +54,25 @@ def explain(config: Config, engine: Engine, reporter: Reporter, key: Sequence[st
     """
     source = engine.describe(source_ref(config))
     where = _parse_key(key, nulls, source)
-    found = _find_scored(describe_target(config, engine, source), engine, where)
+    target = describe_target(config, engine, source)
+    found = _find_scored(target, engine, where)
     model = find_model(config, found.model_id) if found else None
     bundle = model or load_model(config)
     source, row = _read_then(engine, source, found, where, bundle)
     scored = vm.score(row, bundle, alert_budget=config.score.alert_budget, explain="none").to_pylist()[0]
     shares = vm.explain(row, bundle).select(["column", "share", "nll", "observed", "expected"])
+    reasons = vm.find_reasons(row, bundle)[0]
+    for reason in reasons:
+        fields: dict[str, Field] = {"column": reason.column, "kind": reason.kind, "share": round(reason.share, 4)}
+        reporter.say("reason", f"{vm.describe_reason(reason)} ({reason.share:.0%})", **fields)
     reporter.table("column", f"Why {where} scores {scored['anomaly_score']:.2f}", shares.to_pylist())
+    if target is not None and "top_columns" in target.schema.names:
+        _show_context(config, engine, reporter, target, bundle, row, reasons)
     verdict = "an anomaly" if scored["is_anomaly"] else "no anomaly"
     reporter.say(
         "done",
-        f"{where} in {source.ref.name} version {source.version} has anomaly score {scored['anomaly_score']:.3f}: 1 in"
-        f" {1 / max(scored['anomaly_p_value'], 1e-300):,.0f} normal rows is as unusual; {verdict} at alert budget"
+        f"{where} in {source.ref.name} version {source.version} has anomaly score {scored['anomaly_score']:.3f}:"
+        f" {_describe_rarity(scored['anomaly_p_value'], bundle)}; {verdict} at alert budget"
         f" {config.score.alert_budget:g} (model {bundle.model_id}); {_compare(found, scored, model is not None)}",
         anomaly_score=scored["anomaly_score"],
         anomaly_p_value=scored["anomaly_p_value"],
@@ -73,6 +82,27 @@ def explain(config: Config, engine: Engine, reporter: Reporter, key: Sequence[st
         table_score=found.anomaly_score if found else None,
         run_id=(found.run.lineage or {}).get("run_id") if found and found.run else None,
     )
+
+
+def _show_context(
+    config: Config,
+    engine: Engine,
+    reporter: Reporter,
+    target: TableState,
+    bundle: vm.Bundle,
+    row: pa.Table,
+    reasons: Sequence[vm.Reason],
+) -> None:
+    blamed = [reason.column for reason in reasons[:1]]
+    similar = find_similar(config, engine, target, bundle, row, blamed)
+    if similar:
+        reporter.table("similar row", f"Ordinary rows most like it but for {', '.join(blamed)}", similar)
+    segment = choose_segment(row, reasons, target.schema.names)
+    nights = list_nights(config, engine, target, segment)
+    if nights:
+        reporter.table("night", f"The last nights of {segment or 'all rows'}", nights)
+    query = write_query(target, reasons, segment)
+    reporter.say("its like", f"its like, in Spark SQL: {query}", sql=query)
 
 
 def _find_scored(target: TableState | None, engine: Engine, where: Predicate) -> Scored | None:
@@ -109,6 +139,13 @@ def _read_then(
             pass  # vacuumed, or cleaned from the log: today's row has to do
     bundle.check_schema(now.schema)
     return now, _read_row(engine, now, where, bundle)
+
+
+def _describe_rarity(p_value: float, bundle: vm.Bundle) -> str:
+    """How rare such a row is, as far as training rows can tell."""
+    if p_value * (bundle.train_rows + 1) < 1.0:
+        return f"beyond all {bundle.train_rows:,} training rows"
+    return f"1 in {1 / p_value:,.0f} normal rows is as unusual"
 
 
 def _compare(found: Scored | None, scored: Mapping[str, Any], has_model: bool) -> str:

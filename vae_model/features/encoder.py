@@ -80,6 +80,11 @@ class Encoder(ABC):
         None where the parts are no single number."""
         return np.asarray(self.decode(mean), np.float64)
 
+    def spread(self, mean: Floats, log_sigma: Floats) -> Doubles | None:
+        """Numbers between which a quantity lies 19 times in 20 under the same distributions, [2, n]; None for other
+        kinds."""
+        return None
+
     def read(self, values: pa.Array) -> Doubles:
         """Values as the numbers that `expect` gives; NaN where they are none."""
         return to_doubles(values)
@@ -182,6 +187,11 @@ class Encoder(ABC):
     def bounds(self) -> tuple[float, float] | None:
         """Training's smallest and largest value, a moment in seconds; None where there is no order."""
         return None
+
+    @property
+    def grace(self) -> float:
+        """How far beyond the largest value nothing is news."""
+        return 0.0
 
     @property
     def growing_part(self) -> int | None:

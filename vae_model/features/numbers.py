@@ -94,10 +94,16 @@ class NumberEncoder(Encoder):
 
     def expect(self, mean: Floats, log_sigma: Floats) -> Doubles:
         """In a precision of a thousandth of the spread: more would be false."""
-        x = np.asarray(self.decode(mean), np.float64)
+        return self._round(np.asarray(self.decode(mean), np.float64), 3)
+
+    def spread(self, mean: Floats, log_sigma: Floats) -> Doubles:
+        reach = np.float32(2.0) * np.exp(log_sigma)
+        return self._round(np.array([self.decode(mean - reach), self.decode(mean + reach)], np.float64), 2)
+
+    def _round(self, x: Doubles, places: int) -> Doubles:
         if self.is_integer:
             return x
-        digits = int(np.clip(3 - np.floor(np.log10(max(self.std, 1e-300))), -300, 300))
+        digits = int(np.clip(places - np.floor(np.log10(max(self.std, 1e-300))), -300, 300))
         return np.clip(np.round(x, digits), self.low, self.high)
 
     def read(self, values: pa.Array) -> Doubles:

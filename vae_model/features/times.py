@@ -128,29 +128,38 @@ class TimeEncoder(Encoder):
 
     def expect(self, mean: Floats, log_sigma: Floats) -> Doubles:
         """The likeliest moment within the training range: the day first, then the time of day."""
-        if not self.linear:
-            return np.full(mean.shape[1], self.start_s)
         first, last = (math.floor(s / _DAY_S) for s in (self.start_s, self.end_s))
         noon = _DAY_S / 2 if self._has_time_of_day else 0.0
         days = np.arange(first, last + 1, dtype=np.float64) * _DAY_S
         of_day = [i for i, name in enumerate(self.periods) if name in ("weekday", "year")]
-        day = days[self._likeliest(days + noon, mean, log_sigma, of_day, linear=len(days) > 1)]
+        day = days[self._likeliest(days + noon, mean, log_sigma, of_day, len(days) > 1)]
         if not self._has_time_of_day:
             return day
         step = 60.0 if "minute" in self.periods else 3_600.0
-        times = np.arange(0.0, _DAY_S, step) + self.start_s % step
+        # What does not vary below a step is known.
+        rest_s = self.start_s % step if step > 60.0 or self.start_s % step == self.end_s % step else 0.0
+        times = np.arange(0.0, _DAY_S, step) + rest_s
         rest = [i for i, name in enumerate(self.periods) if name in ("hour", "minute")]
-        return day + times[self._likeliest(times, mean, log_sigma, rest, linear=len(days) == 1)]
+        return day + times[self._likeliest(times, mean, log_sigma, rest, len(days) == 1)]
+
+    def spread(self, mean: Floats, log_sigma: Floats) -> Doubles:
+        """By the place in the range alone."""
+        reach = 2.0 * np.exp(log_sigma[-1].astype(np.float64))
+        unit, middle = max(self.end_s - self.start_s, 1.0) / math.sqrt(12.0), 0.5 * (self.start_s + self.end_s)
+        ends = np.array([mean[-1] - reach, mean[-1] + reach]) * unit + middle
+        step = _DAY_S if self.end_s - self.start_s > 10 * _DAY_S else 60.0
+        whole: Doubles = np.floor(np.clip(ends, self.start_s, self.end_s) / step) * step
+        return whole
 
     @property
     def _has_time_of_day(self) -> bool:
         return not {"hour", "minute"}.isdisjoint(self.periods)
 
     def _likeliest(
-        self, moments: Doubles, mean: Floats, log_sigma: Floats, periods: list[int], linear: bool
+        self, moments: Doubles, mean: Floats, log_sigma: Floats, periods: list[int], placed: bool
     ) -> npt.NDArray[np.intp]:
-        """Of each row the number of the moment, [n], of which some periods (and the place in the range) are likeliest."""
-        rows = [row for i in periods for row in (2 * i, 2 * i + 1)] + [-1] * linear
+        """Of each row the number of the moment, [n], whose periods (if `placed`, its place, too) are likeliest."""
+        rows = [row for i in periods for row in (2 * i, 2 * i + 1)] + [-1] * (self.linear and placed)
         parts = np.empty((self.parts, len(moments)))
         self._write_parts(moments, parts)
         x = parts[rows]  # [rows, moments]
@@ -193,6 +202,10 @@ class TimeEncoder(Encoder):
     @property
     def bounds(self) -> tuple[float, float]:
         return self.start_s, self.end_s
+
+    @property
+    def grace(self) -> float:
+        return self.grace_s
 
     @property
     def growing_part(self) -> int:

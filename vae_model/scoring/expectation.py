@@ -19,6 +19,8 @@ from vae_model.network.likelihood import Outputs
 
 # Share of the training rows with what tells most for which an expected value holds.
 SURE = 0.5
+# Levels that are tried where the likeliest one does not help.
+ALTERNATIVES = 4
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -31,16 +33,26 @@ class Expected:
         lost: [n] no value is expected.
         codes: [n] of the counted value, the number of levels where it is none of them; None in a column without counts.
         numbers: [n] the number, or the seconds of the moment; None where neither is meant.
+        spread: [2, n] numbers between which the network expects a quantity, 19 times in 20; None for other kinds.
     """
 
     inputs: npt.NDArray[Any]
     lost: Bools
     codes: Codes | None = None
     numbers: Doubles | None = None
+    spread: Doubles | None = None
+
+    def replace_rows(self, rows: npt.NDArray[np.intp], other: Expected, taken: npt.NDArray[np.intp]) -> None:
+        """Put rows of another one in the place of some, in memory."""
+        self.inputs[..., rows] = other.inputs[..., taken]
+        self.lost[rows] = other.lost[taken]
+        for mine, theirs in ((self.codes, other.codes), (self.numbers, other.numbers)):
+            if mine is not None and theirs is not None:
+                mine[rows] = theirs[taken]
 
     def to_words(self, bundle: Bundle, k: int, rows: npt.NDArray[np.intp]) -> list[str]:
         """Some rows' values as short texts."""
-        encoder, family = bundle.encoder.encoders[k], bundle.features[k].family
+        encoder = bundle.encoder.encoders[k]
         counts = bundle.encoder.counts[k] if bundle.encoder.counts else None
         decoded = encoder.decode(self.inputs[..., rows]) if self.numbers is None else self.numbers[rows]
         words = []
@@ -49,10 +61,38 @@ class Expected:
             if self.lost[row]:
                 words.append(to_words(None))
             elif counts is not None and code is not None and code < len(counts.levels) and encoder.kind != "text":
-                words.append(to_words(_as_family(counts.levels[code], family)))
+                words.append(name_level(bundle, k, code))
             else:
-                words.append(to_words(_as_family(value, family) if self.numbers is not None else value))
+                words.append(to_words(value) if self.numbers is None else name_number(bundle, k, float(value)))
         return words
+
+    def name_spread(self, bundle: Bundle, k: int, row: int, observed: float) -> tuple[str, str] | None:
+        """The ends of what a quantity is expected to be, where they say more than the value alone and leave out what
+        was observed."""
+        if self.spread is None or self.numbers is None or self.lost[row]:
+            return None
+        low, high = (float(end) for end in self.spread[:, row])
+        if not low <= self.numbers[row] <= high or low <= observed <= high:
+            return None
+        words = [name_number(bundle, k, end).removesuffix(" 00:00:00") for end in (low, high)]
+        return (words[0], words[1]) if words[0] != words[1] else None
+
+
+def name_level(bundle: Bundle, k: int, code: int) -> str:
+    """A counted value of a column in words; NULL for the code of none."""
+    counts = bundle.encoder.counts[k]
+    if counts is None or code > len(counts.levels):
+        return to_words(None)
+    level = counts.levels[code]
+    return name_number(bundle, k, float(level)) if not isinstance(level, str) else to_words(level)
+
+
+def name_number(bundle: Bundle, k: int, value: float) -> str:
+    """A number, or the seconds of a moment, as a value of a column's type, in words."""
+    family = bundle.features[k].family
+    if family == "string" and bundle.encoder.encoders[k].kind == "time":
+        family = "timestamp"
+    return to_words(_as_family(value, family))
 
 
 def concat_expected(parts: Sequence[Expected]) -> Expected:
@@ -62,7 +102,7 @@ def concat_expected(parts: Sequence[Expected]) -> Expected:
         found = [getattr(part, name) for part in parts]
         return None if found[0] is None else np.concatenate(found, axis=-1)
 
-    return Expected(joined("inputs"), joined("lost"), joined("codes"), joined("numbers"))
+    return Expected(joined("inputs"), joined("lost"), joined("codes"), joined("numbers"), joined("spread"))
 
 
 def expect_column(bundle: Bundle, rows: Encoded, outputs: Sequence[Outputs], k: int) -> Expected:
@@ -84,6 +124,24 @@ def expect_column(bundle: Bundle, rows: Encoded, outputs: Sequence[Outputs], k: 
     return found if by_counts is None else _prefer(bundle, found, k, *by_counts)
 
 
+def list_alternatives(bundle: Bundle, rows: Encoded, outputs: Sequence[Outputs], k: int) -> list[Expected]:
+    """What else may belong into column k: what the network alone says, what counting alone says, the next likely
+    levels, a value where none is expected."""
+    layout = bundle.encoder.layout
+    first = _expect_by_network(bundle, outputs, k)
+    found = [first]
+    if (by_counts := _expect_by_counts(bundle, rows, k)) is not None:
+        known = by_counts[0] < bundle.encoder.value_sizes[layout.counted.index(k)] - 2
+        found.append(_prefer(bundle, first, k, by_counts[0], known))
+    if k in layout.categories:
+        counts = bundle.encoder.counts[k] if k in layout.counted else None
+        logits = np.mean([o.logits[layout.categories.index(k)] for o in outputs], axis=0)[:-1]
+        for likely in np.argsort(-logits, axis=0, kind="stable")[1:ALTERNATIVES].astype(np.int32):
+            named = bundle.encoder.encoders[k].nearest_values(counts, likely) if counts else None
+            found.append(Expected(likely, _none(likely), named))
+    return found
+
+
 def _expect_by_network(bundle: Bundle, outputs: Sequence[Outputs], k: int) -> Expected:
     layout, encoder = bundle.encoder.layout, bundle.encoder.encoders[k]
     counts = bundle.encoder.counts[k] if k in layout.counted else None
@@ -101,15 +159,20 @@ def _expect_by_network(bundle: Bundle, outputs: Sequence[Outputs], k: int) -> Ex
     numbers = encoder.expect(mean, log_sigma)
     if numbers is None:
         return Expected(mean, _none(mean))
+    spread = encoder.spread(mean, log_sigma)
     if counts is not None and len(bundle.encoder.numbers_of_values(k)):
         codes = _find_nearest(bundle.encoder.numbers_of_values(k), numbers)
         return Expected(
-            bundle.encoder.inputs_of_values(k)[:, codes], _none(mean), codes, bundle.encoder.numbers_of_values(k)[codes]
+            bundle.encoder.inputs_of_values(k)[:, codes],
+            _none(mean),
+            codes,
+            bundle.encoder.numbers_of_values(k)[codes],
+            spread,
         )
     inputs = np.zeros_like(mean)
     encoder.encode(encoder.from_numbers(numbers), inputs)
-    codes = None if counts is None else counts.least_surprising(len(numbers))
-    return Expected(inputs, _none(mean), codes, numbers)
+    unnamed = None if counts is None else counts.least_surprising(len(numbers))
+    return Expected(inputs, _none(mean), unnamed, numbers, spread)
 
 
 def _none(inputs: npt.NDArray[Any]) -> Bools:
@@ -141,7 +204,7 @@ def _prefer(bundle: Bundle, found: Expected, k: int, values: Codes, chosen: Bool
     if found.numbers is not None:
         numbers = found.numbers.copy()
         numbers[told] = bundle.encoder.numbers_of_values(k)[values[told]]
-    return Expected(inputs, np.where(chosen, values == levels + 1, found.lost), codes, numbers)
+    return Expected(inputs, np.where(chosen, values == levels + 1, found.lost), codes, numbers, found.spread)
 
 
 def _expect_by_counts(bundle: Bundle, rows: Encoded, k: int) -> tuple[Codes, Bools] | None:
@@ -160,13 +223,12 @@ def _expect_by_counts(bundle: Bundle, rows: Encoded, k: int) -> tuple[Codes, Boo
     return codes, chosen & (codes != len(counts.levels))
 
 
-def _as_family(value: object, family: str) -> object:
-    """A level, a number or seconds as a value of the column's type."""
-    if family == "boolean" and isinstance(value, float):
+def _as_family(value: float, family: str) -> object:
+    if family == "boolean":
         return bool(value)
-    if family not in ("date", "timestamp", "time of day", "duration") or not isinstance(value, float):
-        return value
     if family == "duration":
         return timedelta(microseconds=round(value))
+    if family not in ("date", "timestamp", "time of day"):
+        return value
     moment = (_EPOCH + timedelta(seconds=round(value))).replace(tzinfo=None)
     return {"date": moment.date(), "timestamp": moment, "time of day": moment.time()}[family]

@@ -21,18 +21,23 @@ from vae_model.features.encoding import Encoded
 from vae_model.features.scales import Doubles, Floats
 from vae_model.features.words import to_words
 from vae_model.network.forward import Forward, mean_of_members, sum_columns
+from vae_model.network.likelihood import Outputs
 from vae_model.schema import REASON
-from vae_model.scoring.expectation import Expected, concat_expected, expect_column
+from vae_model.scoring.evidence import USUAL, Cells, EvidenceFinder, Reason, drop_spoilt
+from vae_model.scoring.expectation import Expected, concat_expected, expect_column, list_alternatives
 from vae_model.scoring.repair import decode_rows, hide_columns, predict_conditionals, put_expected
+from vae_model.scoring.wording import describe_reason
 from vae_model.views.views import Views
 
 TOP = 3
 MIN_SHARE = 0.05
-# Expected where the value is what the model would guess, too: rare by itself or beside the others.
-USUAL = "something more usual"
+# Beside the first reason a column is none that is less odd by itself than one in twenty.
+MIN_EVIDENCE = 1.3
 BY_TERMS, BY_EVIDENCE = 0.05, 0.25
 # Rows that are scored at once while a column of each is hidden.
 HIDDEN_ROWS = 30_000
+# A row that is rarer than one in a hundred with the expected value in place gets other values tried.
+STUBBORN = -2.0
 Indices = npt.NDArray[np.intp]
 
 
@@ -42,6 +47,7 @@ class Explainer:
     def __init__(self, bundle: Bundle, forward: Forward) -> None:
         self.bundle, self.forward = bundle, forward
         self.baseline = bundle.tensors["column_baseline"]
+        self.evidence = EvidenceFinder(bundle, forward)
 
     def shares(self, encoded: Encoded, terms: Floats) -> Floats:
         """[K, n] shares of each row's surprise, each column of the result summing to 1 (0 where nothing surprises)."""
@@ -51,15 +57,15 @@ class Explainer:
         """The shares of `shares`, and what is expected in each column of each row."""
         blocks = self.forward.split(encoded) or [encoded]
         expected = [self._expect(block) for block in blocks]
-        of_columns = [concat_expected(parts) for parts in zip(*expected, strict=True)]
         if self.bundle.views is not None:
             found = [self._relief(self.bundle.views, *given) for given in zip(blocks, expected, strict=True)]
-            return _to_shares(np.concatenate(found, axis=1)), of_columns
-        surprise = self._hidden_relief(encoded, terms)
-        if self.bundle.shape.peers:
-            gains = [self._gain_of_repairs(*given) for given in zip(blocks, expected, strict=True)]
-            surprise += np.concatenate(gains, axis=1)
-        return _to_shares(surprise), of_columns
+            surprise = np.concatenate(found, axis=1)
+        else:
+            surprise = self._hidden_relief(encoded, terms)
+            if self.bundle.shape.peers:
+                gains = [self._gain_of_repairs(*given) for given in zip(blocks, expected, strict=True)]
+                surprise += np.concatenate(gains, axis=1)
+        return _to_shares(surprise), [concat_expected(parts) for parts in zip(*expected, strict=True)]
 
     def _hidden_relief(self, encoded: Encoded, terms: Floats) -> Floats:
         """[K, n] nats by which a row's terms fall once a column is hidden."""
@@ -92,22 +98,45 @@ class Explainer:
         nats_before, evidence = sum_columns(ranked), views.evidence(ranked.copy(), block)
         before = views.statistic(ranked, block)
         after, nats_after = self._judge(views, self._repair(block, expected))
-        relief = np.maximum(before - after.reshape(columns, n), 0.0)
-        nats = np.maximum(nats_before - nats_after.reshape(columns, n), 0.0)
-        terms = BY_TERMS * _to_shares(nats) + BY_EVIDENCE * _to_shares(evidence**4)
-        return np.asarray(relief + before * terms, np.float32)
+        after, nats = after.reshape(columns, n), np.maximum(nats_before - nats_after.reshape(columns, n), 0.0)
+        terms = before * (BY_TERMS * _to_shares(nats) + BY_EVIDENCE * _to_shares(evidence**4))
+        relief = np.maximum(before - after, 0.0) + terms
+        first = np.argmax(relief, axis=0)
+        stubborn = np.flatnonzero(self.bundle.calibration.log10_p(after[first, np.arange(n)]) < STUBBORN)
+        for k in np.unique(first[stubborn]):
+            rows = stubborn[first[stubborn] == k]
+            after[k, rows] = self._try_others(views, block.take(rows), expected[k], int(k), rows, after[k, rows])
+            relief[k] = np.maximum(before - after[k], 0.0) + terms[k]
+        return np.asarray(relief, np.float32)
+
+    def _try_others(
+        self, views: Views, block: Encoded, expected: Expected, k: int, rows: Indices, after: Doubles
+    ) -> Doubles:
+        """The statistic of rows that column k is blamed for and that stay unusual, with what suits best there: put into
+        `expected`, at `rows`."""
+        outputs = self._predict_without(block, k)
+        best = after
+        for other in list_alternatives(self.bundle, block, outputs, k):
+            repaired = block.take(np.arange(block.rows))
+            put_expected(self.bundle, repaired, k, other)
+            found, _ = self._judge(views, repaired)
+            better = np.flatnonzero(found < best)
+            expected.replace_rows(rows[better], other, better)
+            best = np.minimum(best, found)
+        return best
+
+    def _predict_without(self, block: Encoded, k: int) -> list[Outputs]:
+        """Each member's distribution of column k given the others."""
+        if self.bundle.shape.peers:
+            return predict_conditionals(self.forward, block)
+        hidden = hide_columns(self.bundle, block, np.arange(block.rows), np.full(block.rows, k))
+        return decode_rows(self.bundle, self.forward, hidden)
 
     def _expect(self, block: Encoded) -> list[Expected]:
         """What is expected in each column: by the conditional model, or by the decoder that does not see it."""
         columns = range(self.bundle.encoder.layout.columns)
-        if self.bundle.shape.peers:
-            outputs = predict_conditionals(self.forward, block)
-            return [expect_column(self.bundle, block, outputs, k) for k in columns]
-        rows, found = np.arange(block.rows), []
-        for k in columns:
-            hidden = hide_columns(self.bundle, block, rows, np.full(len(rows), k))
-            found.append(expect_column(self.bundle, block, decode_rows(self.bundle, self.forward, hidden), k))
-        return found
+        shared = self._predict_without(block, 0) if self.bundle.shape.peers else None
+        return [expect_column(self.bundle, block, shared or self._predict_without(block, k), k) for k in columns]
 
     def _judge(self, views: Views, encoded: Encoded) -> tuple[Doubles, Doubles]:
         """Statistic and nats of all terms of each row, [n] each."""
@@ -132,36 +161,66 @@ class Explainer:
         ]
         return np.concatenate(terms)
 
-    def top_columns(self, batch: pa.RecordBatch, encoded: Encoded, terms: Floats, rows: Indices) -> pa.Array:
-        """`top_columns` of a batch: NULL except for the rows with the given numbers."""
+    def top_columns(
+        self, batch: pa.RecordBatch, encoded: Encoded, terms: Floats, rows: Indices
+    ) -> tuple[pa.Array, pa.Array]:
+        """`top_columns` and `why` of a batch: NULL except for the rows with the given numbers."""
         n = batch.num_rows
         if not len(rows):
-            return pa.nulls(n, pa.list_(REASON))
-        shares, wanted = self.judge(encoded.take(rows), terms[:, rows])  # [K, chosen]
+            return pa.nulls(n, pa.list_(REASON)), pa.nulls(n, pa.list_(pa.string()))
+        positions, reasons = self.find_reasons(batch.take(to_arrow(rows)), encoded.take(rows), terms[:, rows])
+        columns = [[getattr(reason, name) for reason in reasons] for name in ("column", "observed", "expected")]
+        share = to_arrow(np.array([reason.share for reason in reasons], np.float32))
+        names, observed, expected = map(to_arrow_text, columns)
+        flat = pa.StructArray.from_arrays([names, share, observed, expected], fields=list(REASON))
+        counts = np.zeros(n, np.int32)
+        counts[rows] = np.bincount(positions, minlength=len(rows))
+        offsets = to_arrow(np.concatenate(([0], np.cumsum(counts))).astype(np.int32))
+        mask = np.ones(n, np.bool_)
+        mask[rows] = False
+        words = to_arrow_text([describe_reason(reason) for reason in reasons])
+        told = pa.ListArray.from_arrays(offsets, words, type=pa.list_(pa.string()), mask=to_arrow(mask))
+        return pa.ListArray.from_arrays(offsets, flat, type=pa.list_(REASON), mask=to_arrow(mask)), told
+
+    def find_reasons(self, batch: pa.RecordBatch, encoded: Encoded, terms: Floats) -> tuple[Indices, list[Reason]]:
+        """The reasons of every row, its largest share first, and the number of each one's row.
+
+        Args:
+            batch: rows.
+            encoded: the same.
+            terms: [K, n] of these rows.
+        """
+        shares, wanted = self.judge(encoded, terms)
+        unusual = self._measure_evidence(encoded)
         order = np.argsort(-shares, axis=0, kind="stable")[:TOP]
         keep = np.take_along_axis(shares, order, axis=0) >= MIN_SHARE
+        keep &= np.take_along_axis(unusual, order, axis=0) >= MIN_EVIDENCE
         keep[0] = True
         # Row by row, the largest share first.
         positions, ranks = np.nonzero(keep.T)
         columns = order[ranks, positions]
-        observed = np.array(self._observed(batch, rows[positions], columns), dtype=np.object_)
+        observed = np.array(self._observed(batch, positions, columns), dtype=np.object_)
         expected = np.array(name_expected(self.bundle, wanted, positions, columns), dtype=np.object_)
         if self.bundle.views is not None:
             told = _tell(positions, observed, expected)
             positions, columns, observed, expected = positions[told], columns[told], observed[told], expected[told]
             expected[observed == expected] = USUAL
-        names = [self.bundle.feature_names[k] for k in columns]
-        share = to_arrow(shares[columns, positions])
-        flat = pa.StructArray.from_arrays(
-            [to_arrow_text(names), share, to_arrow_text(list(observed)), to_arrow_text(list(expected))],
-            fields=list(REASON),
-        )
-        counts = np.zeros(n, np.int32)
-        counts[rows] = np.bincount(positions, minlength=len(rows))
-        offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
-        mask = np.ones(n, np.bool_)
-        mask[rows] = False
-        return pa.ListArray.from_arrays(to_arrow(offsets), flat, type=pa.list_(REASON), mask=to_arrow(mask))
+        share = shares[columns, positions]
+        cells = Cells(batch, encoded, wanted, positions, columns, observed.tolist(), expected.tolist(), share.tolist())
+        reasons = self.evidence.find(cells)
+        kept = drop_spoilt(positions, reasons)
+        return positions[kept], [reasons[i] for i in kept]
+
+    def _measure_evidence(self, encoded: Encoded) -> Floats:
+        """[K, n] how unusual each column is by itself: the root of the sum of the squares of its t."""
+        views, shape = self.bundle.views, (self.bundle.encoder.layout.columns, encoded.rows)
+        if views is None:
+            return np.full(shape, np.inf, np.float32)
+        found = [
+            views.evidence(mean_of_members(self.forward.score(block).ranked).copy(), block)
+            for block in self.forward.split(encoded)
+        ]
+        return np.sqrt(np.concatenate(found, axis=1)) if found else np.zeros(shape, np.float32)
 
     def _observed(self, batch: pa.RecordBatch, rows: Indices, columns: Indices) -> list[str]:
         words: list[str] = [""] * len(rows)

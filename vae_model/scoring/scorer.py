@@ -90,7 +90,7 @@ class Scorer:
         rows = score_rows(self.bundle, self.forward, encoded)
         p_value = np.power(10.0, rows.log10_p)
         is_anomaly = p_value < self.options.alert_budget
-        reasons = self._explain(batch, encoded, rows, is_anomaly)
+        reasons, why = self._explain(batch, encoded, rows, is_anomaly)
         n = batch.num_rows
         columns: dict[str, pa.Array] = {
             "anomaly_score": to_arrow(-rows.log10_p + 0.0),
@@ -101,12 +101,15 @@ class Scorer:
             "latent_mu": _to_list_array(rows.mu),
             "latent_sigma": _to_list_array(rows.sigma),
             "top_columns": reasons,
+            "why": why,
             "model_id": pa.repeat(self._model_id, n),
             "scored_at": pa.repeat(self._scored_at, n),
         }
         return pa.RecordBatch.from_arrays([columns[name] for name in SCORE_COLUMNS], schema=self.schema)
 
-    def _explain(self, batch: pa.RecordBatch, encoded: Encoded, rows: RowScores, is_anomaly: Bools) -> pa.Array:
+    def _explain(
+        self, batch: pa.RecordBatch, encoded: Encoded, rows: RowScores, is_anomaly: Bools
+    ) -> tuple[pa.Array, pa.Array]:
         chosen = {"alerts": np.flatnonzero(is_anomaly), "all": np.arange(encoded.rows), "none": np.arange(0)}
         return self.explainer.top_columns(batch, encoded, rows.terms, chosen[self.options.explain])
 

@@ -72,6 +72,18 @@ class PairCounts:
         codes: Codes = best[condition]
         return codes, share[condition]
 
+    def count(self, condition: int, target: int | None = None) -> int:
+        """Training rows with a condition code; with a target code as well, if one is given."""
+        if target is None:
+            return round(float(self._margins[0][condition]))
+        wanted = np.array([condition * self.shape[1] + target], np.int64)
+        return round(float(_look_up(wanted, self.cells, self.counts)[0]))
+
+    def targets(self, condition: int) -> tuple[npt.NDArray[np.int64], Doubles]:
+        """The target codes that were seen with a condition code, ascending, and the training rows of each."""
+        first, last = np.searchsorted(self.cells, (condition * self.shape[1], (condition + 1) * self.shape[1]))
+        return self.cells[first:last] % self.shape[1], self.counts[first:last]
+
     @cached_property
     def _best(self) -> tuple[Codes, Floats]:
         of_target = np.bincount(self.cells % self.shape[1], self.counts, self.shape[1])

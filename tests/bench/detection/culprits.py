@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import time
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,8 @@ def _judge(
         "in_three": np.array([any(r["column"] == planted.column for r in row) for row in reasons], float),
         "cleared": np.full(len(alerts), np.nan),
     }
-    chosen = np.flatnonzero(alerts)
+    # A form names no value that could be put in.
+    chosen = np.flatnonzero(alerts & (kind != "text"))
     if len(chosen):
         repaired = [put_expected(planted.table.slice(i, 1), reasons[i][0]) for i in chosen]
         again = vm.score(pa.concat_tables(repaired), bundle, alert_budget=BUDGET, explain="none")
@@ -155,6 +157,8 @@ def put_expected(row: pa.Table, reason: dict[str, str]) -> pa.Table:
 
 def _read(word: str, dtype: pa.DataType) -> pa.Array:
     text = pa.array([None if word == "NULL" else word], pa.string())
+    if pa.types.is_time(dtype):
+        return pa.array([None if word == "NULL" else time.fromisoformat(word)], dtype)
     if pa.types.is_integer(dtype):
         return text.cast(pa.float64()).cast(dtype)
     return text.cast(dtype)

@@ -15,7 +15,7 @@ from jobs.monitoring.fault_patterns import Evidence, describe_effect, group_by_e
 from jobs.monitoring.incidents import Incident, find_incidents, follow_incidents
 from jobs.monitoring.swaps import find_swap, find_swapped_rows
 from jobs.tables.nights import NightName
-from vae_model.scoring.explainer import USUAL
+from vae_model.scoring.evidence import USUAL
 
 NIGHTS = [f"2024-02-{day:02}" for day in range(1, 15)]
 A_NIGHT = 200
