@@ -84,8 +84,8 @@ def _given(reason: Reason) -> str:
 
 
 def _together(reason: Reason) -> str:
-    beside = f"beside {join_named(reason.against)}" if reason.against else "beside the row's other values"
-    return f", which is odd {beside} only"
+    beside = join_named(reason.against) if reason.against else "the row's other values"
+    return f": nothing odd by itself, but rare together with {beside}"
 
 
 def _and_expected(reason: Reason) -> str:

@@ -5,6 +5,7 @@
 - Tables: other people's tables with generic faults in every column that they can happen to.
 - OddBench: ordinary training rows, fixed test rows.
 - Errors: tables with published wrong cells; rows and cells.
+- Culprits: one wrong cell a row, and whether the reasons name it.
 
 Flights are always there; the others where their folders are. Every detector sees the same rows, with its own defaults.
 Sandtimer reads the table; PyOD reads a matrix: categories one-hot (their 100 most frequent levels), NULLs filled with
@@ -25,6 +26,7 @@ import torch
 from rich.console import Console
 
 from tests.bench.detection.adbench import run_adbench
+from tests.bench.detection.culprits import read_tables, run_culprits
 from tests.bench.detection.detectors import CAPPED, PYOD
 from tests.bench.detection.errors import RARITY, run_errors, show_errors
 from tests.bench.detection.flights import run_flights, split_flights
@@ -38,7 +40,7 @@ SEEDS = (1, 2, 3)
 TRAIN_ROWS, QUICK_TRAIN_ROWS = 100_000, 20_000
 # On many tables one detector of each school says enough.
 FEW = ("sandtimer", "untrained", "pyod KNN", "pyod IForest", "pyod ECOD")
-SUITES = ("adbench", "flights", "tables", "oddbench", "errors")
+SUITES = ("adbench", "flights", "tables", "oddbench", "errors", "culprits")
 
 
 def said(console: Console, name: str, result: Result) -> Result:
@@ -136,6 +138,13 @@ class Bench:
     def errors(self) -> None:
         if folders := self.find("errors", "*"):
             show_errors(self.console, {name: run_errors(name, folders) for name in [*self.few, RARITY]})
+
+    def culprits(self) -> None:
+        if "sandtimer" not in self.names:
+            return
+        train, held_out = split_flights(QUICK_TRAIN_ROWS if self.arguments.quick else TRAIN_ROWS)
+        tables = sorted((self.arguments.data / "tables").glob("*.parquet"))
+        run_culprits(self.console, [*read_tables(tables), ("flights", train, held_out)])
 
 
 def main() -> None:
