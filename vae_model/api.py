@@ -67,18 +67,18 @@ def explain(table: pa.Table, bundle: Bundle) -> pa.Table:
     for batch in table.to_batches(CHUNK_ROWS):
         encoded = bundle.encoder.encode(batch)
         terms = score_rows(bundle, forward, encoded).terms
-        shares, wanted = explainer.judge(encoded, terms)
+        judged = explainer.judge(encoded, terms)
         cells = np.divmod(np.arange(batch.num_rows * len(bundle.features)), len(bundle.features))
-        expected = name_expected(bundle, wanted, *cells)
+        expected = name_expected(bundle, judged.expected, *cells)
         for row in range(batch.num_rows):
-            for k in np.argsort(-shares[:, row], kind="stable"):
+            for k in np.argsort(-judged.shares[:, row], kind="stable"):
                 name = bundle.feature_names[k]
                 records.append(
                     {
                         "row": first + row,
                         "column": name,
                         "nll": float(terms[k, row]),
-                        "share": float(shares[k, row]),
+                        "share": float(judged.shares[k, row]),
                         "observed": to_words(batch.column(name)[row].as_py()),
                         "expected": expected[row * len(bundle.features) + k],
                     }

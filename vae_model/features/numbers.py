@@ -22,6 +22,9 @@ from vae_model.features.parse import are_amounts, is_text, parse_numbers
 from vae_model.features.scales import Bools, Doubles, Floats, fit_rank_scale, fit_scale, soft_clip, to_doubles, unclip
 from vae_model.features.words import describe_nulls
 
+# Of a rounded number, before or behind the point.
+MAX_DIGITS = 15
+
 
 @dataclass(frozen=True)
 class NumberEncoder(Encoder):
@@ -89,7 +92,8 @@ class NumberEncoder(Encoder):
 
     def decode(self, parts: Floats) -> list[float]:
         """Back to the column's own unit, from [parts, n] inputs; within the range that training saw."""
-        x = np.clip(unclip(parts[0].astype(np.float64)) * self.std + self.mean, self.low, self.high)
+        with np.errstate(over="ignore"):  # infinity ends at the range
+            x = np.clip(unclip(parts[0].astype(np.float64)) * self.std + self.mean, self.low, self.high)
         return [float(v) for v in (np.round(x) if self.is_integer else x)]
 
     def expect(self, mean: Floats, log_sigma: Floats) -> Doubles:
@@ -103,8 +107,10 @@ class NumberEncoder(Encoder):
     def _round(self, x: Doubles, places: int) -> Doubles:
         if self.is_integer:
             return x
-        digits = int(np.clip(places - np.floor(np.log10(max(self.std, 1e-300))), -300, 300))
-        return np.clip(np.round(x, digits), self.low, self.high)
+        digits = int(np.clip(places - np.floor(np.log10(max(self.std, 1e-300))), -MAX_DIGITS, MAX_DIGITS))
+        with np.errstate(over="ignore", invalid="ignore"):
+            rounded = np.round(x, digits)
+        return np.clip(np.where(np.isfinite(rounded), rounded, x), self.low, self.high)
 
     def read(self, values: pa.Array) -> Doubles:
         return to_numbers(values)

@@ -10,6 +10,7 @@ is the value given all the others: the conditional model's, or what the decoder 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ import pyarrow as pa
 
 from vae_model.bundle.bundle import Bundle
 from vae_model.features.arrays import to_arrow, to_arrow_text
-from vae_model.features.encoding import Encoded
+from vae_model.features.encoding import Encoded, concat_encoded
 from vae_model.features.scales import Doubles, Floats
 from vae_model.features.words import to_words
 from vae_model.network.forward import Forward, mean_of_members, sum_columns
@@ -41,6 +42,21 @@ STUBBORN = -2.0
 Indices = npt.NDArray[np.intp]
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What explaining n rows found.
+
+    Attributes:
+        shares: [K, n] of each row's surprise.
+        expected: of each column.
+        unusual: [K, n] how unusual each column is by itself; infinite where the bundle cannot tell.
+    """
+
+    shares: Floats
+    expected: Sequence[Expected]
+    unusual: Floats
+
+
 class Explainer:
     """Fills `top_columns` and longer explanations for chosen rows."""
 
@@ -51,21 +67,23 @@ class Explainer:
 
     def shares(self, encoded: Encoded, terms: Floats) -> Floats:
         """[K, n] shares of each row's surprise, each column of the result summing to 1 (0 where nothing surprises)."""
-        return self.judge(encoded, terms)[0]
+        return self.judge(encoded, terms).shares
 
-    def judge(self, encoded: Encoded, terms: Floats) -> tuple[Floats, list[Expected]]:
-        """The shares of `shares`, and what is expected in each column of each row."""
+    def judge(self, encoded: Encoded, terms: Floats) -> Judged:
+        """The shares of `shares`, what is expected in each column of each row, and how unusual each is by itself."""
         blocks = self.forward.split(encoded) or [encoded]
         expected = [self._expect(block) for block in blocks]
+        unusual = np.full(terms.shape, np.inf, np.float32)
         if self.bundle.views is not None:
             found = [self._relief(self.bundle.views, *given) for given in zip(blocks, expected, strict=True)]
-            surprise = np.concatenate(found, axis=1)
+            surprise, unusual = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
         else:
             surprise = self._hidden_relief(encoded, terms)
             if self.bundle.shape.peers:
                 gains = [self._gain_of_repairs(*given) for given in zip(blocks, expected, strict=True)]
                 surprise += np.concatenate(gains, axis=1)
-        return _to_shares(surprise), [concat_expected(parts) for parts in zip(*expected, strict=True)]
+        of_columns = [concat_expected(parts) for parts in zip(*expected, strict=True)]
+        return Judged(_to_shares(surprise), of_columns, unusual)
 
     def _hidden_relief(self, encoded: Encoded, terms: Floats) -> Floats:
         """[K, n] nats by which a row's terms fall once a column is hidden."""
@@ -89,10 +107,10 @@ class Explainer:
             put_expected(self.bundle, repaired.take(slice(k * n, (k + 1) * n)), k, of_column)
         return repaired
 
-    def _relief(self, views: Views, block: Encoded, expected: Sequence[Expected]) -> Floats:
+    def _relief(self, views: Views, block: Encoded, expected: Sequence[Expected]) -> tuple[Floats, Floats]:
         """[K, n] how much less unusual each row is once a column holds what is expected: the fall of the statistic and,
         where several columns are to blame so that none helps alone, a little of that of the network's terms, and of how
-        unusual each column is by itself."""
+        unusual each column is by itself: the root of the sum of the squares of its t, [K, n], comes second."""
         columns, n = len(self.baseline), block.rows
         ranked = mean_of_members(self.forward.score(block).ranked)
         nats_before, evidence = sum_columns(ranked), views.evidence(ranked.copy(), block)
@@ -103,26 +121,50 @@ class Explainer:
         relief = np.maximum(before - after, 0.0) + terms
         first = np.argmax(relief, axis=0)
         stubborn = np.flatnonzero(self.bundle.calibration.log10_p(after[first, np.arange(n)]) < STUBBORN)
-        for k in np.unique(first[stubborn]):
-            rows = stubborn[first[stubborn] == k]
-            after[k, rows] = self._try_others(views, block.take(rows), expected[k], int(k), rows, after[k, rows])
-            relief[k] = np.maximum(before - after[k], 0.0) + terms[k]
-        return np.asarray(relief, np.float32)
+        if len(stubborn):
+            after[first[stubborn], stubborn] = self._try_others(
+                views, block.take(stubborn), expected, first[stubborn], stubborn, after[first[stubborn], stubborn]
+            )
+            relief = np.maximum(before - after, 0.0) + terms
+        return np.asarray(relief, np.float32), np.sqrt(evidence)
 
     def _try_others(
-        self, views: Views, block: Encoded, expected: Expected, k: int, rows: Indices, after: Doubles
+        self,
+        views: Views,
+        block: Encoded,
+        expected: Sequence[Expected],
+        blamed: Indices,
+        rows: Indices,
+        after: Doubles,
     ) -> Doubles:
-        """The statistic of rows that column k is blamed for and that stay unusual, with what suits best there: put into
-        `expected`, at `rows`."""
-        outputs = self._predict_without(block, k)
-        best = after
-        for other in list_alternatives(self.bundle, block, outputs, k):
-            repaired = block.take(np.arange(block.rows))
-            put_expected(self.bundle, repaired, k, other)
-            found, _ = self._judge(views, repaired)
-            better = np.flatnonzero(found < best)
-            expected.replace_rows(rows[better], other, better)
-            best = np.minimum(best, found)
+        """The statistic of rows that a column each is blamed for and that stay unusual, with what suits best there.
+
+        Args:
+            views: that judge.
+            block: these rows.
+            expected: of each column; gets what suits better, at `rows`.
+            blamed: [n] the column of each row.
+            rows: [n] their numbers in `expected`.
+            after: [n] their statistic with what is expected so far.
+        """
+        copies, tried = [], list[tuple[int, Indices, Expected]]()
+        for k in map(int, np.unique(blamed)):
+            mine = np.flatnonzero(blamed == k)
+            some = block.take(mine)
+            for other in list_alternatives(self.bundle, some, self._predict_without(some, k), k):
+                repaired = block.take(mine)
+                put_expected(self.bundle, repaired, k, other)
+                copies.append(repaired)
+                tried.append((k, mine, other))
+        # All at once: a few rows cost as much as a panel.
+        found, _ = self._judge(views, concat_encoded(copies))
+        best, start = after.copy(), 0
+        for k, mine, other in tried:
+            statistic = found[start : start + len(mine)]
+            better = np.flatnonzero(statistic < best[mine])
+            expected[k].replace_rows(rows[mine[better]], other, better)
+            best[mine[better]] = statistic[better]
+            start += len(mine)
         return best
 
     def _predict_without(self, block: Encoded, k: int) -> list[Outputs]:
@@ -190,11 +232,11 @@ class Explainer:
             encoded: the same.
             terms: [K, n] of these rows.
         """
-        shares, wanted = self.judge(encoded, terms)
-        unusual = self._measure_evidence(encoded)
+        judged = self.judge(encoded, terms)
+        shares, wanted = judged.shares, judged.expected
         order = np.argsort(-shares, axis=0, kind="stable")[:TOP]
         keep = np.take_along_axis(shares, order, axis=0) >= MIN_SHARE
-        keep &= np.take_along_axis(unusual, order, axis=0) >= MIN_EVIDENCE
+        keep &= np.take_along_axis(judged.unusual, order, axis=0) >= MIN_EVIDENCE
         keep[0] = True
         # Row by row, the largest share first.
         positions, ranks = np.nonzero(keep.T)
@@ -210,17 +252,6 @@ class Explainer:
         reasons = self.evidence.find(cells)
         kept = drop_spoilt(positions, reasons)
         return positions[kept], [reasons[i] for i in kept]
-
-    def _measure_evidence(self, encoded: Encoded) -> Floats:
-        """[K, n] how unusual each column is by itself: the root of the sum of the squares of its t."""
-        views, shape = self.bundle.views, (self.bundle.encoder.layout.columns, encoded.rows)
-        if views is None:
-            return np.full(shape, np.inf, np.float32)
-        found = [
-            views.evidence(mean_of_members(self.forward.score(block).ranked).copy(), block)
-            for block in self.forward.split(encoded)
-        ]
-        return np.sqrt(np.concatenate(found, axis=1)) if found else np.zeros(shape, np.float32)
 
     def _observed(self, batch: pa.RecordBatch, rows: Indices, columns: Indices) -> list[str]:
         words: list[str] = [""] * len(rows)
