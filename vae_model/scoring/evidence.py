@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
@@ -154,8 +155,7 @@ class EvidenceFinder:
         return expected.name_spread(self.bundle, k, row, number) or ("", "")
 
     def _look_at_absence(self, cells: Cells, k: int, row: int) -> dict[str, Any] | None:
-        encoder, counts = self.bundle.encoder, self._counts(k)
-        of = counts.rows if counts else encoder.rows
+        encoder, counts, of = self.bundle.encoder, self._counts(k), self._counted_rows
         seen = counts.absent if counts else round(encoder.absent_share[k] * of)
         if not self._is_null(cells, k, row) or seen > NULLS_NEWS * of:
             return None
@@ -192,7 +192,7 @@ class EvidenceFinder:
         if not (number < low or number > high + encoder.grace):
             return None
         ends = {name: name_number(self.bundle, k, end) for name, end in (("low", low), ("high", high))}
-        return {"kind": "beyond", "of": self.bundle.encoder.rows, **ends}
+        return {"kind": "beyond", "of": self._counted_rows, **ends}
 
     def _look_at_characters(self, cells: Cells, k: int, row: int) -> dict[str, Any] | None:
         layout = self.bundle.encoder.layout
@@ -300,6 +300,11 @@ class EvidenceFinder:
             parts.append(self.forward.terms(block) if of_members is None else of_members.mean(axis=0))
         terms = np.concatenate(parts, axis=1)
         return np.asarray(terms[columns, np.arange(len(columns))], np.float64)
+
+    @cached_property
+    def _counted_rows(self) -> int:
+        """Training rows that columns were fitted to: a sample of a large extract."""
+        return next((counts.rows for counts in self.bundle.encoder.counts if counts), self.bundle.encoder.rows)
 
     def _counts(self, k: int) -> Any:
         return self.bundle.encoder.counts[k] if k in self.bundle.encoder.layout.counted else None

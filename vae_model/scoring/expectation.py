@@ -50,6 +50,12 @@ class Expected:
             if mine is not None and theirs is not None:
                 mine[rows] = theirs[taken]
 
+    def is_there(self, inputs: npt.NDArray[Any], absent: Bools) -> Bools:
+        """[n] whether rows hold what is expected already, as the network reads it."""
+        same = (inputs == self.inputs).reshape(-1, len(absent)).all(axis=0)
+        there: Bools = (self.lost & absent) | (~self.lost & ~absent & same)
+        return there
+
     def to_words(self, bundle: Bundle, k: int, rows: npt.NDArray[np.intp]) -> list[str]:
         """Some rows' values as short texts."""
         encoder = bundle.encoder.encoders[k]

@@ -26,7 +26,7 @@ from vae_model.network.likelihood import Outputs
 from vae_model.schema import REASON
 from vae_model.scoring.evidence import USUAL, Cells, EvidenceFinder, Reason, drop_spoilt
 from vae_model.scoring.expectation import Expected, concat_expected, expect_column, list_alternatives
-from vae_model.scoring.repair import decode_rows, hide_columns, predict_conditionals, put_expected
+from vae_model.scoring.repair import decode_rows, hide_columns, inputs_of, predict_conditionals, put_expected
 from vae_model.scoring.wording import describe_reason
 from vae_model.views.views import Views
 
@@ -126,6 +126,15 @@ class Explainer:
                 views, block.take(stubborn), expected, first[stubborn], stubborn, after[first[stubborn], stubborn]
             )
             relief = np.maximum(before - after, 0.0) + terms
+        # Where no column alone clears a row, several are to blame: each as far as it is odd by itself, not by what the
+        # network makes of the others beside it.
+        several = np.flatnonzero(self.bundle.calibration.log10_p(after.min(axis=0)) < STUBBORN)
+        if len(several):
+            own = np.zeros((columns, len(several)), np.float32)
+            views.counted.add_evidence(block.take(several), own)
+            for k, of_column in enumerate(expected):
+                own[k, of_column.is_there(inputs_of(self.bundle, block, k), block.absent[k])[several]] = 0.0
+            relief[:, several] += before[several] * _to_shares(own)
         return np.asarray(relief, np.float32), np.sqrt(evidence)
 
     def _try_others(
@@ -234,7 +243,8 @@ class Explainer:
         """
         judged = self.judge(encoded, terms)
         shares, wanted = judged.shares, judged.expected
-        order = np.argsort(-shares, axis=0, kind="stable")[:TOP]
+        # Some of them will not be told.
+        order = np.argsort(-shares, axis=0, kind="stable")[: 2 * TOP]
         keep = np.take_along_axis(shares, order, axis=0) >= MIN_SHARE
         keep &= np.take_along_axis(judged.unusual, order, axis=0) >= MIN_EVIDENCE
         keep[0] = True
@@ -243,9 +253,10 @@ class Explainer:
         columns = order[ranks, positions]
         observed = np.array(self._observed(batch, positions, columns), dtype=np.object_)
         expected = np.array(name_expected(self.bundle, wanted, positions, columns), dtype=np.object_)
+        told = np.arange(len(positions)) if self.bundle.views is None else _tell(positions, observed, expected)
+        told = told[_rank_within(positions[told]) < TOP]
+        positions, columns, observed, expected = positions[told], columns[told], observed[told], expected[told]
         if self.bundle.views is not None:
-            told = _tell(positions, observed, expected)
-            positions, columns, observed, expected = positions[told], columns[told], observed[told], expected[told]
             expected[observed == expected] = USUAL
         share = shares[columns, positions]
         cells = Cells(batch, encoded, wanted, positions, columns, observed.tolist(), expected.tolist(), share.tolist())
@@ -278,6 +289,12 @@ def name_expected(bundle: Bundle, expected: Sequence[Expected], rows: Indices, c
         for position, word in zip(mine, expected[k].to_words(bundle, int(k), rows[mine]), strict=True):
             words[position] = word
     return words
+
+
+def _rank_within(rows: Indices) -> Indices:
+    """How many entries of the same row come before each one, of ascending rows."""
+    starts = np.flatnonzero(np.diff(rows, prepend=-1))
+    return np.asarray(np.arange(len(rows)) - np.repeat(starts, np.diff(starts, append=len(rows))), np.intp)
 
 
 def _tell(rows: Indices, observed: npt.NDArray[np.object_], expected: npt.NDArray[np.object_]) -> Indices:

@@ -47,7 +47,7 @@ def _seldom(reason: Reason) -> str:
 def _beyond(reason: Reason) -> str:
     if reason.low == reason.high:
         return f"; it is {reason.low} in all {reason.of:,} training rows"
-    return f"; training rows have {reason.low} to {reason.high}{_and_expected(reason)}"
+    return f"; {reason.of:,} training rows have {reason.low} to {reason.high}{_and_expected(reason)}"
 
 
 def _form(reason: Reason) -> str:

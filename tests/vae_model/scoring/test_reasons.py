@@ -81,9 +81,13 @@ def test_a_value_that_does_not_go_with_another_says_so_with_counts(orders: pa.Ta
         ({"currency": "QQQ"}, "never seen", "currency is 'QQQ', which none of 6,000 training rows has"),
         ({"currency": "eur"}, "never seen", "which none of 6,000 training rows has nor one of its form (aaa)"),
         ({"shop": None}, "NULL", "shop is NULL, as in none of 6,000 training rows; '"),
-        ({"price": 38_000.0}, "beyond", "price is 38000; training rows have 4.5 to 38"),
+        ({"price": 38_000.0}, "beyond", "price is 38000; 6,000 training rows have 4.5 to 38"),
         ({"code": "ZOIS-OISOQA"}, "form", "of a form (AAAA-AAAAAA) that none of 6,000 training rows has; a form like"),
-        ({"ordered": date(2031, 1, 1)}, "beyond", "ordered is 2031-01-01; training rows have 2024-01-01 to 2024-12-25"),
+        (
+            {"ordered": date(2031, 1, 1)},
+            "beyond",
+            "ordered is 2031-01-01; 6,000 training rows have 2024-01-01 to 2024-12-25",
+        ),
     ],
     ids=str,
 )
