@@ -97,7 +97,7 @@ class NumberEncoder(Encoder):
         return [float(v) for v in (np.round(x) if self.is_integer else x)]
 
     def expect(self, mean: Floats, log_sigma: Floats) -> Doubles:
-        """In a precision of a thousandth of the spread: more would be false."""
+        """In a precision of about a thousandth of the spread: more would be false."""
         return self._round(np.asarray(self.decode(mean), np.float64), 3)
 
     def spread(self, mean: Floats, log_sigma: Floats) -> Doubles:
@@ -107,7 +107,10 @@ class NumberEncoder(Encoder):
     def _round(self, x: Doubles, places: int) -> Doubles:
         if self.is_integer:
             return x
-        digits = int(np.clip(places - np.floor(np.log10(max(self.std, 1e-300))), -MAX_DIGITS, MAX_DIGITS))
+        wanted = int(np.clip(places - np.floor(np.log10(max(self.std, 1e-300))), -MAX_DIGITS, MAX_DIGITS))
+        # Not finer than the ends of the range are written, by a digit.
+        written = max(len(f"{abs(end):.10g}".partition(".")[2]) for end in self.bounds)
+        digits = wanted - (written < wanted)
         with np.errstate(over="ignore", invalid="ignore"):
             rounded = np.round(x, digits)
         return np.clip(np.where(np.isfinite(rounded), rounded, x), self.low, self.high)

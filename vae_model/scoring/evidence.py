@@ -4,7 +4,7 @@ the two or three other columns without which it would be less of a surprise."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal, TypeAlias
@@ -50,7 +50,7 @@ TRIMMED: Final = 0.005
 
 Kind: TypeAlias = Literal[
     "never seen", "seldom", "NULL", "beyond", "as large", "as small", "form", "spelling", "pair", "range", "given",
-    "together",
+    "together", "swapped",
 ]  # fmt: skip
 # What is wrong whatever the other columns hold.
 ABSURD: Final = ("never seen", "NULL", "beyond", "form", "spelling")
@@ -66,7 +66,8 @@ class Reason:
         column: its name.
         kind: `never seen`, `seldom`, `NULL`: a value by itself; `beyond`, `as large`, `as small`: where it lies among
             all; `form`, `spelling`: its characters; `pair`, `range`: beside another column's value; `given`: beside
-            others, as the network has it; `together`: nothing is odd by itself.
+            others, as the network has it; `together`: nothing is odd by itself; `swapped`: two columns have each
+            other's values.
         share: of the row's surprise.
         observed: in words; likewise `expected`.
         against: other columns and what they hold, in words.
@@ -246,7 +247,7 @@ class EvidenceFinder:
             return None
         wanted = cells.expected[k].codes
         usual = 0 if wanted is None or cells.expected[k].lost[row] else pair.count(condition, int(wanted[row]))
-        found = {"against": ((self.bundle.feature_names[other], self._quote(other, beside)),), "of": of}
+        found = {"against": ((self.bundle.feature_names[other], quote(self.bundle, other, beside)),), "of": of}
         if self._is_null(cells, k, row) or len(mine.levels) < MANY_LEVELS or 2 * usual >= of:
             return {**found, "kind": "pair", "seen": seen, "usual": usual}
         if isinstance(mine.levels, tuple):
@@ -288,7 +289,7 @@ class EvidenceFinder:
             order = np.argsort(-told[:, j], kind="stable")[:MAX_AGAINST]
             telling = [int(k) for k in order if told[k, j] >= max(LEAST_NATS, TELLS * told[order[0], j])]
             values = ((k, to_words(self._value(cells, k, int(rows[j]))[0].as_py())) for k in telling)
-            named = tuple((self.bundle.feature_names[k], self._quote(k, word)) for k, word in values)
+            named = tuple((self.bundle.feature_names[k], quote(self.bundle, k, word)) for k, word in values)
             found[i] = {"against": named}
         return found
 
@@ -358,9 +359,10 @@ class EvidenceFinder:
             self._forms[k] = frozenset(f.decode() for f in exact), frozenset(f.decode() for f in short)
         return self._forms[k]
 
-    def _quote(self, k: int, word: str) -> str:
-        is_text = self.bundle.features[k].family == "string"
-        return f"'{word}'" if is_text and word != "NULL" else word
+
+def quote(bundle: Bundle, k: int, word: str) -> str:
+    """A column's value as it stands in a condition."""
+    return f"'{word}'" if bundle.features[k].family == "string" and word != "NULL" else word
 
 
 def drop_spoilt(rows: Indices, reasons: Sequence[Reason]) -> Indices:
@@ -379,3 +381,19 @@ def drop_spoilt(rows: Indices, reasons: Sequence[Reason]) -> Indices:
             continue
         kept.append(i)
     return np.array(kept, np.intp)
+
+
+def tell_swaps(
+    bundle: Bundle, cells: Cells, reasons: Sequence[Reason], swaps: Mapping[int, tuple[int, int]]
+) -> list[Reason]:
+    """The reasons, those of columns that have changed places with what the other one holds as expected."""
+    told = list(reasons)
+    for i, (row, k) in enumerate(zip(cells.rows.tolist(), cells.columns.tolist(), strict=True)):
+        if k not in swaps.get(row, ()):
+            continue
+        other = next(column for column in swaps[row] if column != k)
+        name = bundle.feature_names[other]
+        word = to_words(cells.batch.column(name)[row].as_py())
+        kept = {field: getattr(told[i], field) for field in ("column", "share", "observed", "is_text")}
+        told[i] = Reason(**kept, kind="swapped", expected=word, against=((name, quote(bundle, other, word)),))
+    return told

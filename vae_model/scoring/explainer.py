@@ -9,7 +9,7 @@ is the value given all the others: the conditional model's, or what the decoder 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,9 +24,10 @@ from vae_model.features.words import to_words
 from vae_model.network.forward import Forward, mean_of_members, sum_columns
 from vae_model.network.likelihood import Outputs
 from vae_model.schema import REASON
-from vae_model.scoring.evidence import USUAL, Cells, EvidenceFinder, Reason, drop_spoilt
+from vae_model.scoring.evidence import USUAL, Cells, EvidenceFinder, Reason, drop_spoilt, tell_swaps
 from vae_model.scoring.expectation import Expected, concat_expected, expect_column, list_alternatives
 from vae_model.scoring.repair import decode_rows, hide_columns, inputs_of, predict_conditionals, put_expected
+from vae_model.scoring.swaps import find_swaps
 from vae_model.scoring.wording import describe_reason
 from vae_model.views.views import Views
 
@@ -50,11 +51,13 @@ class Judged:
         shares: [K, n] of each row's surprise.
         expected: of each column.
         unusual: [K, n] how unusual each column is by itself; infinite where the bundle cannot tell.
+        repaired: [n] log10 of the p-value once the column that helps most is repaired; 0 where the bundle cannot tell.
     """
 
     shares: Floats
     expected: Sequence[Expected]
     unusual: Floats
+    repaired: Doubles
 
 
 class Explainer:
@@ -73,17 +76,17 @@ class Explainer:
         """The shares of `shares`, what is expected in each column of each row, and how unusual each is by itself."""
         blocks = self.forward.split(encoded) or [encoded]
         expected = [self._expect(block) for block in blocks]
-        unusual = np.full(terms.shape, np.inf, np.float32)
+        unusual, repaired = np.full(terms.shape, np.inf, np.float32), np.zeros(encoded.rows)
         if self.bundle.views is not None:
             found = [self._relief(self.bundle.views, *given) for given in zip(blocks, expected, strict=True)]
-            surprise, unusual = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
+            surprise, unusual, repaired = (np.concatenate(parts, axis=-1) for parts in zip(*found, strict=True))
         else:
             surprise = self._hidden_relief(encoded, terms)
             if self.bundle.shape.peers:
                 gains = [self._gain_of_repairs(*given) for given in zip(blocks, expected, strict=True)]
                 surprise += np.concatenate(gains, axis=1)
         of_columns = [concat_expected(parts) for parts in zip(*expected, strict=True)]
-        return Judged(_to_shares(surprise), of_columns, unusual)
+        return Judged(_to_shares(surprise), of_columns, unusual, repaired)
 
     def _hidden_relief(self, encoded: Encoded, terms: Floats) -> Floats:
         """[K, n] nats by which a row's terms fall once a column is hidden."""
@@ -107,10 +110,11 @@ class Explainer:
             put_expected(self.bundle, repaired.take(slice(k * n, (k + 1) * n)), k, of_column)
         return repaired
 
-    def _relief(self, views: Views, block: Encoded, expected: Sequence[Expected]) -> tuple[Floats, Floats]:
+    def _relief(self, views: Views, block: Encoded, expected: Sequence[Expected]) -> tuple[Floats, Floats, Doubles]:
         """[K, n] how much less unusual each row is once a column holds what is expected: the fall of the statistic and,
         where several columns are to blame so that none helps alone, a little of that of the network's terms, and of how
-        unusual each column is by itself: the root of the sum of the squares of its t, [K, n], comes second."""
+        unusual each column is by itself: the root of the sum of the squares of its t, [K, n], comes second. Third is
+        log10 of the p-value of each row with its best column repaired, [n]."""
         columns, n = len(self.baseline), block.rows
         ranked = mean_of_members(self.forward.score(block).ranked)
         nats_before, evidence = sum_columns(ranked), views.evidence(ranked.copy(), block)
@@ -128,14 +132,15 @@ class Explainer:
             relief = np.maximum(before - after, 0.0) + terms
         # Where no column alone clears a row, several are to blame: each as far as it is odd by itself, not by what the
         # network makes of the others beside it.
-        several = np.flatnonzero(self.bundle.calibration.log10_p(after.min(axis=0)) < STUBBORN)
+        repaired = self.bundle.calibration.log10_p(after.min(axis=0))
+        several = np.flatnonzero(repaired < STUBBORN)
         if len(several):
             own = np.zeros((columns, len(several)), np.float32)
             views.counted.add_evidence(block.take(several), own)
             for k, of_column in enumerate(expected):
                 own[k, of_column.is_there(inputs_of(self.bundle, block, k), block.absent[k])[several]] = 0.0
             relief[:, several] += before[several] * _to_shares(own)
-        return np.asarray(relief, np.float32), np.sqrt(evidence)
+        return np.asarray(relief, np.float32), np.sqrt(evidence), repaired
 
     def _try_others(
         self,
@@ -243,10 +248,15 @@ class Explainer:
         """
         judged = self.judge(encoded, terms)
         shares, wanted = judged.shares, judged.expected
+        swaps = self._find_swaps(batch, judged)
+        for row, pair in swaps.items():
+            shares[:, row] = 0.0
+            shares[pair, row] = 0.5
         # Some of them will not be told.
         order = np.argsort(-shares, axis=0, kind="stable")[: 2 * TOP]
         keep = np.take_along_axis(shares, order, axis=0) >= MIN_SHARE
         keep &= np.take_along_axis(judged.unusual, order, axis=0) >= MIN_EVIDENCE
+        keep[:2, list(swaps)] = True
         keep[0] = True
         # Row by row, the largest share first.
         positions, ranks = np.nonzero(keep.T)
@@ -260,9 +270,19 @@ class Explainer:
             expected[observed == expected] = USUAL
         share = shares[columns, positions]
         cells = Cells(batch, encoded, wanted, positions, columns, observed.tolist(), expected.tolist(), share.tolist())
-        reasons = self.evidence.find(cells)
+        reasons = tell_swaps(self.bundle, cells, self.evidence.find(cells), swaps)
         kept = drop_spoilt(positions, reasons)
         return positions[kept], [reasons[i] for i in kept]
+
+    def _find_swaps(self, batch: pa.RecordBatch, judged: Judged) -> Mapping[int, tuple[int, int]]:
+        views = self.bundle.views
+        if views is None:
+            return {}
+
+        def log10_p(encoded: Encoded) -> Doubles:
+            return self.bundle.calibration.log10_p(self._judge(views, encoded)[0])
+
+        return find_swaps(self.bundle, log10_p, batch, judged.unusual, judged.repaired)
 
     def _observed(self, batch: pa.RecordBatch, rows: Indices, columns: Indices) -> list[str]:
         words: list[str] = [""] * len(rows)

@@ -88,6 +88,10 @@ def _together(reason: Reason) -> str:
     return f": nothing odd by itself, but rare together with {beside}"
 
 
+def _swapped(reason: Reason) -> str:
+    return f" and {join_named(reason.against)}; the other way round the row is usual"
+
+
 def _and_expected(reason: Reason) -> str:
     told = reason.expected not in (USUAL, reason.observed)
     return f"; {_quote(reason, reason.expected)} is expected" if told else ""
@@ -119,4 +123,5 @@ _WORDS: Final[Mapping[str, Callable[[Reason], str]]] = {
     "as small": _as_extreme,
     "given": _given,
     "together": _together,
+    "swapped": _swapped,
 }

@@ -64,6 +64,11 @@ class Counted:
         found = self._add_squares(self._values(block), block, own=False)
         for row, k in enumerate(layout.counted):
             squares[k] += found[row]
+        uncounted, of_absence = self._absences
+        squares[uncounted] += block.absent[uncounted] * np.square(of_absence)
+        signed, zeros, of_sign = self._signs
+        owners = [layout.continuous[place] for place in signed]
+        squares[owners] += (block.x[signed] < zeros) * np.square(of_sign)
         if self.ranges is not None:
             x = block.x[list(self.ranged)]
             t = np.maximum(self.ranges.apply(np.concatenate([x, -x])), 0.0)
