@@ -40,6 +40,7 @@ class AlertContext:
         alert_weight: rows that each alert row stands for; `row_weight` likewise.
         chance: column -> share of ordinary alerts that blame it.
         budget: share of ordinary rows that are alerts.
+        alert_scores: [n] -log10 of the alerts' p-values.
     """
 
     nights: tuple[NightName, ...]
@@ -53,6 +54,7 @@ class AlertContext:
     row_weight: float
     chance: Mapping[str, float]
     budget: float
+    alert_scores: npt.NDArray[np.float64]
 
     @property
     def alerts(self) -> int:
@@ -85,7 +87,7 @@ def build_alert_context(
 
     Args:
         bundle: that scored them.
-        alerts: with `top_columns`, the feature columns and the segment columns.
+        alerts: with `anomaly_score`, `top_columns`, the feature columns and the segment columns.
         rows: with the segment columns: all rows, or a sample of them.
         nights: of the alert rows, and of the rows, by name.
         budget: share of normal rows that are alerts.
@@ -121,6 +123,7 @@ def build_alert_context(
         *weights,
         {column.name: (column.blamed * 256 + 1.0) / (256 + count) for column in profile},
         budget,
+        np.asarray(alerts.column("anomaly_score").to_numpy(), np.float64),
     )
 
 

@@ -25,6 +25,7 @@ TOLERANCE: Final = 0.12
 # A ratio nearer to 1 is no unit, and an offset of less than this part of a usual value is no shift.
 _LEAST_RATIO: Final = 0.08
 _DAY_MIN: Final = 1_440
+_MAGNITUDE: Final = 4.0
 # Of a group's rows, to speak for all.
 MAJORITY: Final = 0.6
 UNUSUAL: Final = "unusual"
@@ -72,6 +73,11 @@ def group_by_effect(evidence: Evidence, least: int) -> list[Evidence]:
                 break
             groups.append(evidence.take(chosen))
             able = np.setdiff1d(able, chosen)
+    # A unit shows even where expected values are no better than their order of magnitude.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        larger = np.flatnonzero(known & (observed / expected > _MAGNITUDE))
+    if evidence.kind == "number" and len(larger) >= least:
+        groups.append(evidence.take(larger))
     return groups
 
 
@@ -218,8 +224,7 @@ def _describe_ratio(ratio: float) -> str:
 
 
 def _describe_magnitude(x: Doubles, e: Doubles, rows: int) -> str:
-    """A unit shows even where expected values are no better than their order of magnitude."""
-    larger = (np.abs(x) > 4.0 * np.abs(e)) & (np.abs(x) > 0)
+    larger = (np.abs(x) > _MAGNITUDE * np.abs(e)) & (np.abs(x) > 0)
     if larger.sum() >= 0.8 * rows and np.abs(e).sum() > 0:
         return f"about x{_round(float(np.abs(x).sum() / np.abs(e).sum()))}"
     return UNUSUAL

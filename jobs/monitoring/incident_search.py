@@ -26,7 +26,7 @@ from jobs.monitoring.fault_patterns import (
     group_by_effect,
 )
 from jobs.monitoring.segments import Bools, Rows, Segment, count_rows, find_segment, matches
-from jobs.monitoring.swaps import find_swap, find_swapped_rows
+from jobs.monitoring.swaps import find_swapped_rows
 from jobs.tables.nights import NightName
 
 # Alert rows that make an incident, at least: two may agree by accident.
@@ -35,11 +35,15 @@ LEAST: Final = 3
 
 # Of ordinary nights, the share that may have a false one; and one of rows that have no effect in common. Days of bad
 # weather have both more often than chance says.
-ACCIDENT: Final = 1e-4
-ACCIDENT_WITHOUT_EFFECT: Final = 1e-6
+ACCIDENT: Final = 1e-5
+ACCIDENT_WITHOUT_EFFECT: Final = 1e-7
 
 
 MAX_INCIDENTS: Final = 50
+# A few alerts that are far rarer than the budget asks for say as much as many: p-values below which they are counted
+# apart, and how many times as often ordinary rows may have such ones.
+RARER: Final = (1e-4, 1e-5)
+DOUBT: Final = 3.0
 # How often an ordinary alert happens to show a given effect, guesses on the safe side: one value, or none; a unit; a
 # ratio that another estimate would not have.
 VALUE_CHANCE: Final = 0.1
@@ -47,8 +51,7 @@ UNIT: Final = 1.4
 SMALL_UNIT: Final = 0.2
 UNIT_CHANCE: Final = 0.05
 EFFECT_CHANCE: Final = 0.2
-SWAP_CHANCE: Final = 0.1
-SWAPPED_KINDS: Final = ("clock", "time", "category")
+SWAP_CHANCE: Final = 0.02
 
 
 # Of a busy incident: nights with less than this part of the busiest one's alerts are strays.
@@ -108,8 +111,9 @@ def _find_best(context: AlertContext, left: Bools, sampled: Bools) -> Group | No
         for evidence in context.blames.values()
         if left[evidence.rows].sum() >= LEAST
     ]
-    candidates += _find_swaps(context, left, sampled)
-    for candidate in sorted(candidates, key=lambda candidate: candidate.surprise):
+    # Reasons that name two columns each other's values have found more out than a common effect can.
+    swaps = sorted(_find_swaps(context, left, sampled), key=lambda candidate: candidate.surprise)
+    for candidate in [*swaps, *sorted(candidates, key=lambda candidate: candidate.surprise)]:
         group = _accept(context, candidate)
         if group is not None:
             return group
@@ -125,12 +129,10 @@ def _find_swaps(context: AlertContext, left: Bools, sampled: Bools) -> list[Cand
     found = []
     named = [one for name, one in context.reasons.items() if name in context.values]
     for one, other in combinations(named, 2):
-        if one.kind != other.kind or one.kind not in SWAPPED_KINDS:
-            continue
         rows = find_swapped_rows(one.take(left[one.rows]), other.take(left[other.rows]), context.values)
         if len(rows.rows) >= LEAST:
             chance = SWAP_CHANCE * (context.chance[one.column] + context.chance[other.column])
-            candidate = _weigh(context, rows, rows.rows, sampled, chance)
+            candidate = _weigh(context, replace(rows, levels=None), rows.rows, sampled, chance)
             found.append(replace(candidate, effect=f"swapped with {other.column}"))
     return found
 
@@ -141,7 +143,7 @@ def _accept(context: AlertContext, candidate: Candidate) -> Group | None:
         return None
     alerts = _without_strays(context, candidate.alerts)
     evidence = candidate.evidence.take(np.isin(candidate.evidence.rows, alerts))
-    effect = candidate.effect or _describe(context, evidence)
+    effect = candidate.effect or describe_effect(evidence)
     if effect == UNUSUAL and candidate.surprise >= math.log(ACCIDENT_WITHOUT_EFFECT):
         return None
     return Group(evidence.column, candidate.segment, effect, alerts)
@@ -180,19 +182,36 @@ def _weigh(
 ) -> Candidate:
     """A group's best segment, and how little it looks like an accident: in all nights, or in those that it is in."""
     ratio = context.row_weight / context.alert_weight
-    found = find_segment(list(context.categories.values()), evidence.column, rows, sampled, LEAST, ratio)
+    among = sampled & _like_expected(context, evidence)
+    found = find_segment(list(context.categories.values()), evidence.column, rows, among, LEAST, ratio)
     if not found.segment and chance_anywhere is not None:
         chance = chance_anywhere
-    hits = round(len(found.alerts) * context.alert_weight)
-    tried = math.log(found.trials * max(len(context.chance), 1))
+    levels = [(context.budget, 1.0), *((level, DOUBT) for level in RARER if level * DOUBT < context.budget)]
+    tried = math.log(found.trials * max(len(context.chance), 1) * len(levels))
     nights = context.alert_nights[found.alerts]
     within = sampled & (context.row_nights >= nights.min()) & (context.row_nights <= nights.max())
     surprise = math.inf
     for mask, choices in ((sampled, 1), (within, len(context.nights))):
         segment_rows = max(count_rows(context.categories, found.segment, mask), 1) * context.row_weight
-        mean = context.budget * segment_rows * chance
-        surprise = min(surprise, log_poisson_tail(hits, mean) + tried + math.log(choices))
+        for level, doubt in levels:
+            rare = int((context.alert_scores[found.alerts] >= -math.log10(level)).sum()) if doubt > 1.0 else len(nights)
+            hits, mean = round(rare * context.alert_weight), level * doubt * segment_rows * chance
+            surprise = min(surprise, log_poisson_tail(hits, mean) + tried + math.log(choices))
     return Candidate(surprise, evidence, found.segment, found.alerts)
+
+
+def _like_expected(context: AlertContext, evidence: Evidence) -> Bools:
+    """[m] the rows to compare with: of a category whose rows mostly have one expected value, those that hold it. That
+    they are where such rows are says nothing."""
+    category = context.categories.get(evidence.column)
+    everywhere = np.ones(len(context.row_nights), np.bool_)
+    if category is None or evidence.levels is None:
+        return everywhere
+    values, counts = np.unique(evidence.expected.astype(str), return_counts=True)
+    usual = str(values[np.argmax(counts)])
+    if counts.max() < MAJORITY * len(evidence.rows) or usual not in category.levels:
+        return everywhere
+    return np.asarray(category.row_codes == category.levels.index(usual), np.bool_)
 
 
 def _most_mentioned(context: AlertContext, left: Bools) -> Evidence:
@@ -228,16 +247,6 @@ def mentions(context: AlertContext, column: str) -> Bools:
     if column in context.reasons:
         rows[context.reasons[column].rows] = True
     return rows
-
-
-def _describe(context: AlertContext, evidence: Evidence) -> str:
-    effect = describe_effect(evidence)
-    # A constant ratio or offset says more: two columns that are alike may look swapped as well.
-    if evidence.levels is None and effect != UNUSUAL and not effect.startswith("about"):
-        return effect
-    others = [other for other in context.reasons.values() if other.column in context.values]
-    swapped = find_swap(evidence, others, context.values) if evidence.column in context.values else None
-    return f"swapped with {swapped}" if swapped else effect
 
 
 def _without_strays(context: AlertContext, alerts: Rows) -> Rows:

@@ -135,7 +135,7 @@ def _read_alert_context(
     verdicts = read_verdicts(config, engine, target)
     judged = verdicts.shape.needed if verdicts else []
     columns = [
-        list(dict.fromkeys([*features, *segments, *judged, night, "top_columns"])),
+        list(dict.fromkeys([*features, *segments, *judged, night, "anomaly_score", "top_columns"])),
         list(dict.fromkeys([*segments, night])),
     ]
     tables = [

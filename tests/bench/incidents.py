@@ -96,7 +96,9 @@ def try_plant(year: ScoredYear, plant: Plant) -> Outcome:
     for incident in new[:1]:
         dates = (incident.first_seen.text, incident.last_seen.text) == (plant.start, last)
         passed |= {"column"} if incident.column in plant.what.columns else set()
-        passed |= {"segment"} if set(incident.conditions) == set(plant.segment) else set()
+        # A condition has to select the broken rows: what was broken cannot name them.
+        can_be_named = {(column, value) for column, value in plant.segment if column not in plant.what.columns}
+        passed |= {"segment"} if set(incident.conditions) == can_be_named else set()
         passed |= {"dates"} if dates else set()
         passed |= {"effect"} if incident.effect.startswith(plant.what.effect) else set()
         passed |= {"closed"} if incident.status == "closed" else set()

@@ -62,7 +62,7 @@ class ScoredYear:
         self.nights = self.flights[NIGHT].cast(pa.string()).to_numpy().astype("U10")
         scored = vm.score(self.flights, bundle, alert_budget=BUDGET)
         self.alerts: Bools = scored["is_anomaly"].to_numpy()
-        self.reasons = scored["top_columns"]
+        self.judged = scored.select(["anomaly_score", "top_columns"])
         self.names = sorted(set(self.nights.tolist()))
 
     def rows_of(self, plant: Plant) -> Rows:
@@ -95,14 +95,19 @@ class ScoredYear:
             scored = vm.score(wrong, self.bundle, alert_budget=BUDGET)
             alerts[rows], broken[rows] = scored["is_anomaly"].to_numpy(), True
             reasons.append(
-                scored.filter(scored["is_anomaly"]).drop_columns([*(set(vm.SCORE_COLUMNS) - {"top_columns"})])
+                scored.filter(scored["is_anomaly"]).drop_columns(
+                    [*(set(vm.SCORE_COLUMNS) - {"top_columns", "anomaly_score"})]
+                )
             )
         known = self.names[self.names.index(first) if first else 0 : self.names.index(last) + 1 if last else None]
         ahead = self.names[max(0, self.names.index(known[0]) - WINDOW)]
         # Rows are in the order of nights.
         start, stop = np.searchsorted(self.nights, ahead), np.searchsorted(self.nights, known[-1], side="right")
         kept = start + np.flatnonzero(alerts[start:stop] & ~broken[start:stop])
-        clean = flights.take(pa.array(kept)).append_column("top_columns", self.reasons.take(pa.array(kept)))
+        judged = self.judged.take(pa.array(kept))
+        clean = flights.take(pa.array(kept))
+        for name in judged.column_names:
+            clean = clean.append_column(name, judged[name])
         found = pa.concat_tables([clean, *reasons])
         rows = flights.slice(start, stop - start).select([*segment_columns(self.bundle, flights.schema), NIGHT])
         nights = [table[NIGHT].cast(pa.string()).to_pylist() for table in (found, rows)]
