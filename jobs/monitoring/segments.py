@@ -22,9 +22,8 @@ Segment: TypeAlias = tuple[tuple[str, str | None], ...]
 # A column's most frequent values in a group that are tried, and the single conditions that are paired.
 _TRIED_VALUES: Final = 3
 _PAIRED: Final = 5
-# Nats that a condition has to be worth beyond the choice of its value, and a second one: few rows agree in a lot by
+# Nats that a second condition has to be worth, beyond the choice of its column and value: few rows agree in a lot by
 # accident.
-_PRICE: Final = 1.0
 _PAIR_PRICE: Final = 3.0
 # Of a segment's alert rows, as many rows as it must have at least.
 _LEAST_REAL: Final = 0.5
@@ -95,7 +94,7 @@ def find_segment(
         found = _build([(category, code) for _, category, code in conditions], group, sampled)
         if len(found.alerts) < least or found.rows_in_sample * rows_per_alert < _LEAST_REAL * len(found.alerts):
             continue
-        price = math.log(found.trials) + _PRICE + _PAIR_PRICE * (len(conditions) - 1)
+        price = math.log(found.trials * len(categories)) + _PAIR_PRICE * (len(conditions) - 1)
         gain = _gain(len(found.alerts), len(group), found.rows_in_sample, total) - price
         if gain > best_gain:
             best_gain, best = gain, found

@@ -85,7 +85,7 @@ class Outcome:
 def try_plant(year: ScoredYear, plant: Plant) -> Outcome:
     """Plant, follow the nights from five before to six after, and compare with the same nights untouched."""
     first = year.names.index(plant.start)
-    span = year.names[first - 5], year.names[first + plant.nights + 6]
+    span = year.names[max(0, first - 5)], year.names[min(first + plant.nights + 6, len(year.names) - 1)]
     before, _ = year.untouched(*span)
     found, alerts = year.follow((plant,), *span)
     known = {incident.id for incident in before}
@@ -98,7 +98,7 @@ def try_plant(year: ScoredYear, plant: Plant) -> Outcome:
         passed |= {"column"} if incident.column in plant.what.columns else set()
         # A condition has to select the broken rows: what was broken cannot name them.
         can_be_named = {(column, value) for column, value in plant.segment if column not in plant.what.columns}
-        passed |= {"segment"} if set(incident.conditions) == can_be_named else set()
+        passed |= {"segment"} if year.are_alike(incident.conditions, can_be_named) else set()
         passed |= {"dates"} if dates else set()
         passed |= {"effect"} if incident.effect.startswith(plant.what.effect) else set()
         passed |= {"closed"} if incident.status == "closed" else set()

@@ -24,6 +24,7 @@ from jobs.onboarding.flights import load_flights
 from tests.bench import incidents
 from tests.bench.faults import FAULTS
 from tests.bench.nights import BUDGET, NIGHT, ScoredYear
+from tests.bench.table_incidents import run_tables
 from vae_model.training.profiling import measure_nights
 
 KINDS = {"carrier": "category", "time_hour": "time", "flight": "ignored", "tailnum": "ignored"}
@@ -124,7 +125,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200_000, help="to train on")
     parser.add_argument("--until", metavar="DATE", help="train on the nights before; alarms are counted from then on")
     parser.add_argument("--shares", type=float, nargs="*", default=[0.01, 0.1], help="of a segment's rows, to break")
+    parser.add_argument("--tables", action="store_true", help="incidents in other people's tables instead of flights")
     options = parser.parse_args()
+    if options.tables:
+        run_tables(Path("data/bench"))
+        return
     flights, started = load_flights(), time.process_time()
     bundle = train(flights, options.rows, options.until, Path("data/bench"))
     print(f"model {bundle.model_id[:12]}, {time.process_time() - started:.0f} CPU s")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -22,6 +22,8 @@ Values = dict[str, pa.Array]
 BUDGET = 0.001
 WINDOW, CLOSE_AFTER = 7, 3
 NIGHT = "flight_date"
+# Of the rows that either of two conditions selects.
+SAME = 0.8
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,12 @@ class Plant:
 
 
 class ScoredYear:
-    """All flights with the scores of one model; the reasons of alert rows alone."""
+    """All flights, or the rows of another table, with the scores of one model; the reasons of alert rows alone."""
 
-    def __init__(self, flights: pa.Table, bundle: vm.Bundle) -> None:
-        self.bundle = bundle
-        self.flights = flights.sort_by([(NIGHT, "ascending")]).combine_chunks()
-        self.nights = self.flights[NIGHT].cast(pa.string()).to_numpy().astype("U10")
+    def __init__(self, flights: pa.Table, bundle: vm.Bundle, night: str = NIGHT) -> None:
+        self.bundle, self.night = bundle, night
+        self.flights = flights.sort_by([(night, "ascending")]).combine_chunks()
+        self.nights = self.flights[night].cast(pa.string()).to_numpy().astype("U10")
         scored = vm.score(self.flights, bundle, alert_budget=BUDGET)
         self.alerts: Bools = scored["is_anomaly"].to_numpy()
         self.judged = scored.select(["anomaly_score", "top_columns"])
@@ -80,6 +82,20 @@ class ScoredYear:
             count = max(1, round(plant.share * int(inside.sum())))
             chosen.append(start + np.sort(rng.choice(able, min(count, len(able)), replace=False)))
         return np.concatenate(chosen)
+
+    def are_alike(self, one: Collection[tuple[str, str | None]], other: Collection[tuple[str, str | None]]) -> bool:
+        """Whether two conditions are one: they select all but the same rows of the untouched table."""
+        first, second = (self._select(segment) for segment in (one, other))
+        return bool((first & second).sum() >= SAME * (first | second).sum())
+
+    def _select(self, segment: Collection[tuple[str, str | None]]) -> Bools:
+        inside = np.ones(self.flights.num_rows, np.bool_)
+        for column, value in segment:
+            values = self.flights[column].cast(pa.string())
+            inside &= np.asarray(
+                (values.is_null() if value is None else pc.fill_null(pc.equal(values, value), False)).to_numpy()
+            )
+        return inside
 
     def follow(self, plants: Sequence[Plant] = (), first: str = "", last: str = "") -> tuple[list[Incident], int]:
         """Incidents of the nights from first to last, and how many of the broken rows are alerts."""
@@ -109,8 +125,8 @@ class ScoredYear:
         for name in judged.column_names:
             clean = clean.append_column(name, judged[name])
         found = pa.concat_tables([clean, *reasons])
-        rows = flights.slice(start, stop - start).select([*segment_columns(self.bundle, flights.schema), NIGHT])
-        nights = [table[NIGHT].cast(pa.string()).to_pylist() for table in (found, rows)]
+        rows = flights.slice(start, stop - start).select([*segment_columns(self.bundle, flights.schema), self.night])
+        nights = [table[self.night].cast(pa.string()).to_pylist() for table in (found, rows)]
         context = build_alert_context(self.bundle, found, rows, (nights[0], nights[1]), BUDGET)
         incidents = follow_incidents([], context, [NightName.of(name) for name in known], WINDOW, CLOSE_AFTER, "bench")
         return incidents, int(alerts[broken].sum())
