@@ -26,6 +26,9 @@ TOLERANCE: Final = 0.12
 _LEAST_RATIO: Final = 0.08
 _DAY_MIN: Final = 1_440
 _MAGNITUDE: Final = 4.0
+# Of rows, where an order of magnitude or a sign is all that they have in common; and so many make it all.
+_CLEAR: Final = 0.8
+_ALL: Final = 3
 # Of a group's rows, to speak for all.
 MAJORITY: Final = 0.6
 UNUSUAL: Final = "unusual"
@@ -76,8 +79,9 @@ def group_by_effect(evidence: Evidence, least: int) -> list[Evidence]:
     # A unit shows even where expected values are no better than their order of magnitude.
     with np.errstate(divide="ignore", invalid="ignore"):
         larger = np.flatnonzero(known & (observed / expected > _MAGNITUDE))
-    if evidence.kind == "number" and len(larger) >= least:
-        groups.append(evidence.take(larger))
+    negative = np.flatnonzero(known & (observed < 0.0) & (expected > 0.0))
+    if evidence.kind == "number":
+        groups += [evidence.take(rows) for rows in (larger, negative) if len(rows) >= least]
     return groups
 
 
@@ -109,7 +113,9 @@ def describe_effect(evidence: Evidence) -> str:
         options.append((len(inner), name, float(np.median(size[inner])) if len(inner) else 0.0))
     # A ratio before an offset where both fit as well.
     inliers, name, size_found = max(options, key=lambda option: option[0])
-    if count >= MAJORITY * n and n > 1 and (count > inliers or value == "0"):
+    # One value in all rows is that value, whatever its distance from what is expected.
+    is_sentinel = count == n >= _ALL and evidence.kind == "number" and (name == "offset" or size_found < 0.0)
+    if count >= MAJORITY * n and n > 1 and (count > inliers or value == "0" or is_sentinel):
         return f"always {value}"
     if inliers < MAJORITY * n:
         missing = np.sum(expected == "NULL") >= MAJORITY * n
@@ -224,8 +230,10 @@ def _describe_ratio(ratio: float) -> str:
 
 
 def _describe_magnitude(x: Doubles, e: Doubles, rows: int) -> str:
+    if np.sum((x < 0.0) & (e > 0.0)) >= _CLEAR * rows:
+        return "negative"
     larger = (np.abs(x) > _MAGNITUDE * np.abs(e)) & (np.abs(x) > 0)
-    if larger.sum() >= 0.8 * rows and np.abs(e).sum() > 0:
+    if larger.sum() >= _CLEAR * rows and np.abs(e).sum() > 0:
         return f"about x{_round(float(np.abs(x).sum() / np.abs(e).sum()))}"
     return UNUSUAL
 

@@ -28,7 +28,7 @@ STARTS = (0.35, 0.6, 0.85)
 EFFECTS = {
     "x 1000": ("x1", "x9", "about x"),
     "x 1.6": ("x1.",),
-    "wrong sign": ("with the wrong sign",),
+    "wrong sign": ("with the wrong sign", "negative"),
     "-999": ("always -999",),
     "NULL": ("NULL",),
     "never seen": ("= 'zyx", "always zyx"),
