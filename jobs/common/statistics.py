@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 _Z95 = 1.959964
+# Hits and misses for which a binomial distribution is a normal one.
+_MANY = 30.0
 
 
 def kolmogorov_smirnov_test(expected: npt.ArrayLike, found: npt.ArrayLike) -> tuple[float, float]:
@@ -67,6 +69,41 @@ def proportion_test(found: int, rows: int, expected: int, expected_rows: int) ->
     spread = math.sqrt(pooled * (1.0 - pooled) * (1.0 / max(rows, 1) + 1.0 / max(expected_rows, 1)))
     z = abs(share_of(found, rows) - share_of(expected, expected_rows)) / max(spread, 1e-12)
     return math.erfc(z / math.sqrt(2.0))
+
+
+def share_test(found: int, rows: int, share: float, clusters: float = 1.0) -> float:
+    """Two-sided p-value of `found` of `rows` where a share is expected: binomial, on as many rows as are independent.
+
+    Args:
+        found: hits.
+        rows: trials.
+        share: expected, between 0 and 1.
+        clusters: how many times as much as by chance such counts vary.
+    """
+    n = max(1, round(rows / clusters))
+    k = min(n, math.floor(found / clusters) if found > share * rows else math.ceil(found / clusters))
+    if n * share * (1.0 - share) > _MANY:
+        z = abs(k - n * share) / math.sqrt(n * share * (1.0 - share))
+        return math.erfc(z / math.sqrt(2.0))
+    hits, p = (k, share) if k > n * share else (n - k, 1.0 - share)
+    return min(1.0, 2.0 * _binomial_tail(hits, n, p))
+
+
+def _binomial_tail(k: int, n: int, p: float) -> float:
+    """Probability of k hits or more in n trials."""
+    if k <= 0 or p >= 1.0:
+        return 1.0
+    if p <= 0.0:
+        return 0.0
+    log_first = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    term = math.exp(log_first + k * math.log(p) + (n - k) * math.log1p(-p))
+    total = term
+    for i in range(k + 1, n + 1):
+        term *= (n - i + 1) / i * p / (1.0 - p)
+        total += term
+        if term < 1e-12 * total:
+            break
+    return min(1.0, total)
 
 
 def wilson_interval(hits: int, trials: int) -> tuple[float, float, float]:

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 import vae_model as vm
 from jobs.common.config import Monitor
-from jobs.common.statistics import chi_square_test, kolmogorov_smirnov_test, poisson_tail, proportion_test, share_of
+from jobs.common.statistics import chi_square_test, kolmogorov_smirnov_test, poisson_tail, share_of, share_test
 from jobs.monitoring.profiles import profile_of, watched_of
 from vae_model.bundle.profile import ColumnProfile, population_stability
 from vae_model.features.bins import BinCounts
@@ -36,7 +36,9 @@ MARGIN: Final = 1.2
 STILL_VARIANCE: Final = 1e-3
 # Beyond such a share of values without a level of their own, new values are no news.
 MANY_UNSEEN: Final = 0.1
-MIN_NEW_ROWS: Final = 5
+MIN_NEW_ROWS: Final = 3
+# Fewer rows do not say which latent units are in use.
+MIN_LATENT_ROWS: Final = 30
 # Normal rows' scores are known without looking: a p-value is uniform.
 _SCORE_SHARES: Final = (0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995)
 # Whose scores are kept; of normal rows 0.30, 1, 2 and 3.
@@ -141,8 +143,14 @@ def compare_column(profile: ColumnProfile, found: BinCounts, limits: Monitor) ->
     return _with_alarms(drift, *_alarms_of_column(drift, profile, found, limits))
 
 
-def compare_scores(scores: Doubles, limits: Monitor) -> Drift:
-    """Scores against calibration: of normal rows one in ten has a score above 1, one in a hundred above 2."""
+def compare_scores(scores: Doubles, limits: Monitor, clusters: float = 1.0) -> Drift:
+    """Scores against calibration: of normal rows one in ten has a score above 1, one in a hundred above 2.
+
+    Args:
+        scores: of rows.
+        limits: of the config.
+        clusters: how many times as much as by chance scores above 1 vary from night to night.
+    """
     edges = -np.log10(1.0 - np.asarray(_SCORE_SHARES))
     expected = np.diff(np.asarray((0.0, *_SCORE_SHARES, 1.0))) * 1e6
     found = np.bincount(np.searchsorted(edges, scores), minlength=len(expected))
@@ -161,12 +169,19 @@ def compare_scores(scores: Doubles, limits: Monitor) -> Drift:
     )
     if high <= limits.score_limit or p_value >= SIGNIFICANT:
         return drift
+    if share_test(int((scores > 1.0).sum()), len(scores), 0.1, clusters) >= SIGNIFICANT:
+        return drift
     sentence = (
         f"anomaly_score: expected 10% of rows above 1, as of normal rows, found {high:.0%}, more than"
         f" {limits.score_limit:.0%} (median {drift.quantiles[0]:.2f}, of normal rows 0.30): the rows have changed as a"
         " whole"
     )
     return _with_alarms(drift, ("scores", high, sentence))
+
+
+def score_clusters(bundle: vm.Bundle) -> float:
+    """Of a bundle, for `compare_scores`."""
+    return bundle.profile.score_clusters if bundle.profile else 1.0
 
 
 def compare_alerts(alerts: int, rows: int, budget: float, limits: Monitor) -> Drift:
@@ -197,7 +212,7 @@ def compare_latents(bundle: vm.Bundle, mu: Doubles, sigma: Doubles, limits: Moni
     trained = bundle.latent_kl.ravel() > COLLAPSED_NATS
     used = trained & (kl.mean(axis=0) > COLLAPSED_NATS) & (mu.var(axis=0) > STILL_VARIANCE)
     drift = Drift("latent_mu", len(mu), value=float(used.sum()), expected=float(trained.sum()))
-    if used.sum() >= limits.latent_limit * trained.sum():
+    if used.sum() >= limits.latent_limit * trained.sum() or len(mu) < MIN_LATENT_ROWS:
         return drift
     sentence = (
         f"latent_mu: expected {trained.sum()} latent units in use as in training, found {used.sum()}, less than"
@@ -225,15 +240,20 @@ def _alarms_of_column(drift: Drift, profile: ColumnProfile, found: BinCounts, li
         )
         alarms.append(("psi", psi, sentence))
     now, before = drift.null_share or 0.0, drift.expected_null_share or 0.0
+    usual = (profile.nulls + 0.5) / (profile.rows + 1.0)
     if abs(now - before) > null_limit and (
-        proportion_test(found.nulls, found.rows, profile.nulls, profile.rows) < SIGNIFICANT
+        share_test(found.nulls, found.rows, usual, profile.null_clusters) < SIGNIFICANT
     ):
         sentence = f"{name}: expected {before:.1%} NULL as in training, found {now:.1%}"
         alarms.append(("NULL", abs(now - before), sentence))
     now, before = drift.unseen_share or 0.0, drift.expected_unseen_share or 0.0
     lumped = profile.kind != "text" and before > MANY_UNSEEN
-    surplus = now - before > limits.unseen_limit and (
-        proportion_test(found.unseen, found.rows, profile.unseen, profile.rows) < SIGNIFICANT
+    # The levels of training rows are those that they have: of the next night some are new.
+    usual = max((profile.unseen + 0.5) / (profile.rows + 1.0), profile.new_share)
+    surplus = (
+        now - usual > limits.unseen_limit
+        and found.unseen >= MIN_NEW_ROWS
+        and (share_test(found.unseen, found.rows, usual, profile.new_clusters) < SIGNIFICANT)
     )
     # Each night of a column that moves with the calendar has a value of its own.
     if (surplus or lumped) and not profile.is_calendar:

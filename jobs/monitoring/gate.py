@@ -26,7 +26,7 @@ from jobs.common.sampling import Sample, hashable_columns
 from jobs.delta.storage import TableRef
 from jobs.engines.base import Engine, TableState
 from jobs.models.store import load_model
-from jobs.monitoring.drift import compare_alerts, compare_features, compare_scores
+from jobs.monitoring.drift import compare_alerts, compare_features, compare_scores, score_clusters
 from jobs.monitoring.profiles import count_features
 from jobs.predicates.predicate import parse_where
 from jobs.tables.nights import names_of
@@ -92,7 +92,7 @@ def check(
     counted = count_features(bundle, plain.to_batches())
     drifts = [
         *compare_features(bundle, counted, config.monitor),
-        compare_scores(scored["anomaly_score"].to_numpy(), config.monitor),
+        compare_scores(scored["anomaly_score"].to_numpy(), config.monitor, score_clusters(bundle)),
         compare_alerts(alerts.num_rows, scored.num_rows, config.score.alert_budget, config.monitor),
     ]
     alarms += [alarm for drift in drifts for alarm in drift.alarms]

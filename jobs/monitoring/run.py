@@ -14,7 +14,14 @@ import pyarrow as pa
 import vae_model as vm
 from jobs.common.config import Config
 from jobs.engines.base import Engine, LogEntry, TableState
-from jobs.monitoring.drift import Drift, compare_alerts, compare_features, compare_latents, compare_scores
+from jobs.monitoring.drift import (
+    Drift,
+    compare_alerts,
+    compare_features,
+    compare_latents,
+    compare_scores,
+    score_clusters,
+)
 from jobs.monitoring.incident_table import choose_rows
 from jobs.monitoring.profiles import count_features, watched_of
 from jobs.predicates.conditions import equals, is_true
@@ -99,7 +106,7 @@ def compare(config: Config, engine: Engine, run: Run, bundle: vm.Bundle, sample:
     counted = count_features(bundle, sample.combine_chunks().to_batches())
     alerts = engine.count(run.target, combine(run.condition, is_true("is_anomaly")))
     drifts = compare_features(bundle, counted, limits)
-    drifts.append(compare_scores(sample.column("anomaly_score").to_numpy(), limits))
+    drifts.append(compare_scores(sample.column("anomaly_score").to_numpy(), limits, score_clusters(bundle)))
     drifts.append(compare_alerts(alerts, rows, config.score.alert_budget, limits))
     latents = compare_latents(bundle, _to_matrix(sample, "latent_mu"), _to_matrix(sample, "latent_sigma"), limits)
     return [*drifts, latents] if latents else drifts

@@ -18,7 +18,14 @@ import pyarrow.compute as pc
 
 import vae_model as vm
 from jobs.common.config import Monitor
-from jobs.monitoring.drift import Drift, compare_alerts, compare_features, compare_latents, compare_scores
+from jobs.monitoring.drift import (
+    Drift,
+    compare_alerts,
+    compare_features,
+    compare_latents,
+    compare_scores,
+    score_clusters,
+)
 from jobs.monitoring.profiles import count_features
 from jobs.onboarding.flights import load_flights
 from tests.bench import incidents
@@ -58,7 +65,7 @@ def drift_of(bundle: vm.Bundle, rows: pa.Table) -> Iterator[Drift]:
     """What `sandtimer monitor` compares, of some rows."""
     scored = vm.score(rows, bundle, alert_budget=BUDGET, explain="none").combine_chunks()
     yield from compare_features(bundle, count_features(bundle, rows.combine_chunks().to_batches()), LIMITS)
-    yield compare_scores(scored["anomaly_score"].to_numpy(), LIMITS)
+    yield compare_scores(scored["anomaly_score"].to_numpy(), LIMITS, score_clusters(bundle))
     yield compare_alerts(pc.sum(scored["is_anomaly"]).as_py() or 0, rows.num_rows, BUDGET, LIMITS)
     mu, sigma = (np.array(scored[name].to_pylist(), np.float64) for name in ("latent_mu", "latent_sigma"))
     latents = compare_latents(bundle, mu, sigma, LIMITS)

@@ -116,6 +116,8 @@ class Bundle:
         added: dict[str, Any] = {"profile": self.profile.to_json()} if self.profile else {}
         if self.profile and self.profile.watched:
             added["watched"] = [column.to_json() for column in self.profile.watched]
+        if self.profile and self.profile.score_clusters > 1.0:
+            added["score_clusters"] = self.profile.score_clusters
         if self.views is not None:
             added["views"] = self.views.to_json()
         if self.self_test is not None:
@@ -249,7 +251,9 @@ def _build(content: Mapping[str, Any], tensor_bytes: bytes) -> Bundle:
         lineage=content["lineage"],
         schedule=content["recipe"],
         versions=content["versions"],
-        profile=Profile.from_json(content["profile"], content.get("watched", [])) if "profile" in content else None,
+        profile=Profile.from_json(content["profile"], content.get("watched", []), content.get("score_clusters", 1.0))
+        if "profile" in content
+        else None,
         views=Views.load(content["views"], tensors, encoder) if "views" in content else None,
         self_test=SelfTest.from_json(content["self_test"]) if "self_test" in content else None,
     )

@@ -20,6 +20,8 @@ from vae_model.features.encoder import Encoder
 from vae_model.features.kinds import encoder_from_json, encoder_to_json
 
 LEAST_SHARE = 0.001
+# What older bundles lack, with what it is there.
+_LACKED: Mapping[str, Any] = {"is_calendar": False, "null_clusters": 1.0, "new_share": 0.0, "new_clusters": 1.0}
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class ColumnProfile:
         usual_psi: how far single nights of the training rows are from all of them, all but one in a hundred; 0 where
             that is not known. `usual_nulls` is the same of the share of NULL.
         is_calendar: whether it moves with the nights: each has its own value (a month, a date written as text).
+        null_clusters: how many times as much as by chance NULLs vary from night to night: they come in clusters.
+        new_share: share of rows whose category is that of a single night; `new_clusters` likewise.
     """
 
     name: str
@@ -49,6 +53,9 @@ class ColumnProfile:
     usual_psi: float = 0.0
     usual_nulls: float = 0.0
     is_calendar: bool = False
+    null_clusters: float = 1.0
+    new_share: float = 0.0
+    new_clusters: float = 1.0
 
     @property
     def rows(self) -> int:
@@ -60,7 +67,7 @@ class ColumnProfile:
 
     def to_json(self) -> dict[str, Any]:
         """Without what older bundles lack, where it is not so: they keep their digest."""
-        return {name: value for name, value in asdict(self).items() if name != "is_calendar" or value}
+        return {name: value for name, value in asdict(self).items() if _LACKED.get(name, None) != value}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ColumnProfile:
@@ -85,18 +92,22 @@ class WatchedColumn:
 
 @dataclass(frozen=True)
 class Profile:
-    """The training rows (a sample of them, where they are many): every feature column in the model's order, and the
-    columns that are watched beside them."""
+    """The training rows (a sample of them, where they are many): every feature column in the model's order, the columns
+    that are watched beside them, and how many times as much as by chance scores above 1 vary from night to night."""
 
     columns: tuple[ColumnProfile, ...]
     watched: tuple[WatchedColumn, ...] = ()
+    score_clusters: float = 1.0
 
     def to_json(self) -> list[dict[str, Any]]:
         return [column.to_json() for column in self.columns]
 
     @classmethod
-    def from_json(cls, columns: list[Mapping[str, Any]], watched: list[Mapping[str, Any]]) -> Profile:
-        return cls(tuple(map(ColumnProfile.from_json, columns)), tuple(map(WatchedColumn.from_json, watched)))
+    def from_json(
+        cls, columns: list[Mapping[str, Any]], watched: list[Mapping[str, Any]], score_clusters: float
+    ) -> Profile:
+        both = tuple(map(ColumnProfile.from_json, columns)), tuple(map(WatchedColumn.from_json, watched))
+        return cls(*both, score_clusters)
 
 
 def profile_column(name: str, kind: str, encoder: Encoder, values: pa.Array) -> ColumnProfile:

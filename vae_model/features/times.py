@@ -104,9 +104,9 @@ class TimeEncoder(Encoder):
             angle = (2 * np.pi / period) * np.mod(s - origin, period)
             out[2 * i] = np.sin(angle) * _SQRT_2
             out[2 * i + 1] = np.cos(angle) * _SQRT_2
-        out[-1] = self._place(s) if self.linear else self._exceed(s)
+        out[-1] = self.locate(s) if self.linear else self._exceed(s)
 
-    def _place(self, s: Doubles) -> Doubles:
+    def locate(self, s: Doubles) -> Doubles:
         """Moments on a scale on which evenly spread ones have a standard deviation of 1."""
         late = np.maximum(s - self.grace_s, np.minimum(s, self.end_s))
         unit = max(self.end_s - self.start_s, 1.0) / math.sqrt(12.0)

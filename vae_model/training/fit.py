@@ -30,7 +30,7 @@ from vae_model.options import ColumnOptions, ModelOptions, TrainOptions
 from vae_model.scoring.scorer import build_forward
 from vae_model.training.checkpoint import load_progress, save_progress
 from vae_model.training.loop import Trainer, TrainEvent, choose_device, export_weights, take_batch
-from vae_model.training.moving import find_moving
+from vae_model.training.moving import Moving, advance_rows, find_moving
 from vae_model.training.profiling import attach_profile
 from vae_model.training.rows import RowStore
 from vae_model.training.self_test import run_self_test
@@ -92,12 +92,12 @@ def fit(  # noqa: PLR0913
     encoder = fit_encoder(plan.features, sample, columns.max_categories, rows.count, moving.following)
     shape = choose_shape(encoder.layout, model)
     schedule = choose_schedule(rows.count, model, train)
-    store, held_out, tested = _split(rows, encoder, schedule)
+    store, held_out, tested = _split(rows, encoder, schedule, moving)
     judged = RowStore(encoder.layout)
     judged.append(held_out.take(slice(0, JUDGED_ROWS)))
     network = Network(encoder.layout, shape, schedule.seed).to(choose_device(train.device))
     prototypes = choose_prototypes(encoder.layout, _take_prototypes(store), store.rows, schedule.seed)
-    views = count_views(encoder, _encode(encoder, sample), prototypes)
+    views = count_views(encoder, _encode(encoder, sample, moving), prototypes)
     if network.conditionals is not None:
         first = take_batch(store, torch.arange(min(store.rows, REGRESSED_ROWS))[None], torch.device("cpu"))
         network.conditionals.start_from_regression(first.x[0], first.absent[0])
@@ -136,7 +136,9 @@ def _merge_options(
     )
 
 
-def _split(rows: TrainingRows, encoder: TableEncoder, schedule: TrainingSchedule) -> tuple[RowStore, Encoded, pa.Table]:
+def _split(
+    rows: TrainingRows, encoder: TableEncoder, schedule: TrainingSchedule, moving: Moving
+) -> tuple[RowStore, Encoded, pa.Table]:
     """Encode all rows once: some of them are held out, the rest is packed for training. Some of the held-out rows also
     come as they are, for the self-test. Whatever the seed, the same rows are held out: what is one in a thousand then
     does not change with it."""
@@ -147,6 +149,7 @@ def _split(rows: TrainingRows, encoder: TableEncoder, schedule: TrainingSchedule
     share = min(1.0, TESTED_ROWS / schedule.holdout)
     for batch in rows.batches():
         encoded = encoder.encode(batch, own=True)
+        advance_rows(moving, encoder, batch, encoded)
         mine = chosen[start : start + encoded.rows]
         start += encoded.rows
         held_out.append(encoded.take(np.flatnonzero(mine)))
@@ -192,8 +195,12 @@ def _draw_latents(shape: Shape, schedule: TrainingSchedule) -> npt.NDArray[np.fl
     return np.concatenate([np.zeros((1, shape.latent)), pairs[:-1]]).astype(np.float32)
 
 
-def _encode(encoder: TableEncoder, table: pa.Table) -> Encoded:
-    return concat_encoded([encoder.encode(batch, own=True) for batch in table.to_batches(BATCH_ROWS)])
+def _encode(encoder: TableEncoder, table: pa.Table, moving: Moving) -> Encoded:
+    parts = []
+    for batch in table.to_batches(BATCH_ROWS):
+        parts.append(encoder.encode(batch, own=True))
+        advance_rows(moving, encoder, batch, parts[-1])
+    return concat_encoded(parts)
 
 
 def _take_prototypes(store: RowStore) -> Encoded:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from vae_model.features.columns import Column
+from vae_model.features.encoding import Encoded, TableEncoder
 from vae_model.features.families import type_family
 from vae_model.features.scales import Doubles, to_array, to_doubles
 from vae_model.features.times import TimeEncoder, to_seconds
@@ -36,10 +37,13 @@ class Moving:
     Attributes:
         following: moments that follow the night.
         notes: a sentence for each column that is no feature for it.
+        night: the column of the night, whose last one begins at `last_s`; empty without one.
     """
 
     following: frozenset[str] = frozenset()
     notes: Mapping[str, str] = field(default_factory=dict)
+    night: str = ""
+    last_s: float = 0.0
 
 
 def find_moving(sample: pa.Table, features: Sequence[Column], ignored: Sequence[str]) -> Moving:
@@ -69,7 +73,30 @@ def find_moving(sample: pa.Table, features: Sequence[Column], ignored: Sequence[
             notes[column.name] = f"{column.name}: {why} {night}, and the next one's is new: not modelled"
         elif column.kind == "time" and _follows(to_seconds(values)[known], seconds[known], span_s):
             following.add(column.name)
-    return Moving(frozenset(following), notes)
+    return Moving(frozenset(following), notes, night, float(np.nanmax(seconds)))
+
+
+def advance_rows(moving: Moving, encoder: TableEncoder, batch: pa.RecordBatch, encoded: Encoded) -> None:
+    """Put every other row, in memory, into the last night: moments that follow the night move as far as it does. Rows
+    that are scored later lie there or beyond, which counts as there; training knows few of them otherwise.
+
+    Args:
+        moving: what follows the night.
+        encoder: of the table.
+        batch: rows.
+        encoded: the same.
+    """
+    if not moving.following:
+        return
+    nights = to_seconds(batch.column(moving.night))
+    rows = np.flatnonzero(np.isfinite(nights))[::2]
+    for k, (column, of_column) in enumerate(zip(encoder.columns, encoder.encoders, strict=True)):
+        if column.name not in moving.following or not isinstance(of_column, TimeEncoder):
+            continue
+        moments = to_seconds(batch.column(column.name))[rows] + (moving.last_s - nights[rows])
+        known = np.isfinite(moments)
+        part = encoder.layout.first_part(k) + of_column.growing_part
+        encoded.x[part, rows[known]] = of_column.locate(moments[known])
 
 
 def _is_night(values: pa.ChunkedArray) -> bool:
