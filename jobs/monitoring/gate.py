@@ -161,8 +161,7 @@ def _judge_nights(config: Config, ledger: Ledger, bundle: vm.Bundle, batch: Batc
     sentences = []
     for name, counted in to_records(lines, _NO_VERSION, datetime.now(UTC)).items():
         copies = measure_copies(plain.filter(pa.array(nights == name)), night, key)
-        # Rows without a key are not judged here yet.
-        record = replace(counted, rows=round(counted.rows * scale), no_key=0)
+        record = replace(counted, rows=round(counted.rows * scale), no_key=round(counted.no_key * scale))
         sentences += [one.sentence for one in judge_night(record, ledger.before(record.name), copies)]
     return sentences
 

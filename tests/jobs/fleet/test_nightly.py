@@ -7,6 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 from deltalake import DeltaTable, write_deltalake
@@ -94,6 +95,12 @@ def test_a_batch_is_judged_before_it_is_published(job: Job):
     bad = job.run("check", "--table", str(job.folder / "broken"))
     assert bad.code == 5 and bad.last["verdict"] == "hold it back" and bad.last["alerts"] > 0
     assert any(sentence.startswith("price: expected values distributed") for sentence in bad.last["alarms"])
+
+    ids = pa.array([None, *batch["order_id"].to_pylist()[1:]], batch.schema.field("order_id").type)
+    keyless = batch.set_column(batch.schema.get_field_index("order_id"), "order_id", ids)
+    write_deltalake(str(job.folder / "staging keyless"), keyless)
+    without = job.run("check", "--table", str(job.folder / "staging keyless"))
+    assert without.code == 5 and any("1 row has no key" in sentence for sentence in without.last["alarms"])
 
     import pyarrow.parquet as pq
 
