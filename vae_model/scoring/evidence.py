@@ -30,6 +30,7 @@ RARE: Final = 2.0
 # Of the rows that have the other value, the share below which a pair is told of, and the fewest such rows.
 RARE_SHARE: Final = 0.05
 TAIL_SHARE: Final = 0.01
+FAR_SHARE: Final = 0.0002
 LEAST_ROWS: Final = 5
 # Beyond such a share of training rows without a value, none is no news.
 NULLS_NEWS: Final = 0.01
@@ -139,7 +140,7 @@ class EvidenceFinder:
             "is_text": self.bundle.features[k].family == "string",
         }
         for look in (self._look_at_absence, self._look_at_range, self._look_at_value, self._look_at_characters,
-                     self._look_at_pairs, self._look_at_rarity):  # fmt: skip
+                     self._look_far_out, self._look_at_pairs, self._look_at_rarity):  # fmt: skip
             evidence = look(cells, k, row)
             if evidence is not None:
                 return fields | evidence
@@ -206,6 +207,13 @@ class EvidenceFinder:
         if rarity >= RARE:
             return {"kind": "form", "seen": seen, "of": model.forms.rows, "form": form}
         return {"kind": "spelling", "of": model.forms.rows}
+
+    def _look_far_out(self, cells: Cells, k: int, row: int) -> dict[str, Any] | None:
+        """A number that hardly any training row reaches, whatever is beside it."""
+        if not self._is_fine(k) or self._is_null(cells, k, row):
+            return None
+        found = self._look_at_tail(cells, k, row)
+        return found if found and found["seen"] <= FAR_SHARE * found["of"] else None
 
     def _look_at_pairs(self, cells: Cells, k: int, row: int) -> dict[str, Any] | None:
         """The other value beside which this one is seen least, where training has enough rows with that."""

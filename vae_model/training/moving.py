@@ -78,7 +78,8 @@ def find_moving(sample: pa.Table, features: Sequence[Column], ignored: Sequence[
 
 def advance_rows(moving: Moving, encoder: TableEncoder, batch: pa.RecordBatch, encoded: Encoded) -> None:
     """Put every other row, in memory, into the last night: moments that follow the night move as far as it does. Rows
-    that are scored later lie there or beyond, which counts as there; training knows few of them otherwise.
+    that are scored later lie there or beyond, which counts as there; training knows few of them otherwise. A night that
+    is a feature itself stays: who asks for it asks for its place beside a month or a day.
 
     Args:
         moving: what follows the night.
@@ -91,7 +92,7 @@ def advance_rows(moving: Moving, encoder: TableEncoder, batch: pa.RecordBatch, e
     nights = to_seconds(batch.column(moving.night))
     rows = np.flatnonzero(np.isfinite(nights))[::2]
     for k, (column, of_column) in enumerate(zip(encoder.columns, encoder.encoders, strict=True)):
-        if column.name not in moving.following or not isinstance(of_column, TimeEncoder):
+        if column.name not in moving.following - {moving.night} or not isinstance(of_column, TimeEncoder):
             continue
         moments = to_seconds(batch.column(column.name))[rows] + (moving.last_s - nights[rows])
         known = np.isfinite(moments)
