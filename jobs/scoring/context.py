@@ -33,7 +33,13 @@ _SEED: Final = 29
 
 
 def find_similar(
-    config: Config, engine: Engine, target: TableState, bundle: vm.Bundle, row: pa.Table, without: Collection[str]
+    config: Config,
+    engine: Engine,
+    target: TableState,
+    bundle: vm.Bundle,
+    row: pa.Table,
+    where: Predicate,
+    without: Collection[str],
 ) -> list[dict[str, Field]]:
     """Ordinary rows of the scored table that are most like a row in all but some columns; none where the scored table
     does not carry the features.
@@ -44,22 +50,32 @@ def find_similar(
         target: the scored table.
         bundle: the model.
         row: one row.
+        where: it is.
         without: the columns in which the rows may differ.
     """
     features = source_columns(bundle.feature_names, row.schema)
     key = [name for name in config.source.key if name in target.schema.names]
     if not set(features) <= set(target.schema.names):
         return []
-    columns = list(dict.fromkeys([*key, *features, "is_anomaly"]))
+    named = where.check_columns(target.schema, target.ref.name)
+    columns = list(dict.fromkeys([*key, *named, *features, "is_anomaly"]))
     chosen = Sample(tuple(key) or hashable_columns(target.schema), COMPARED_ROWS, engine.count(target, None), _SEED)
     rows = engine.sample(target, columns, None, chosen)
-    rows = rows.filter(pc.invert(rows["is_anomaly"])).drop_columns(["is_anomaly"])
+    others = pc.invert(pc.fill_null(_matches(rows, where), False))
+    rows = rows.filter(pc.and_(pc.invert(rows["is_anomaly"]), others)).drop_columns(["is_anomaly"])
     if not rows.num_rows:
         return []
     distances = _measure(bundle, row, rows, without)
     order = sorted(zip(distances.tolist(), map(str, rows.to_pylist()), range(rows.num_rows), strict=True))
     nearest = rows.take(pa.array([number for _, _, number in order[:SIMILAR]]))
     return [{name: to_words(value) for name, value in found.items()} for found in nearest.to_pylist()]
+
+
+def _matches(rows: pa.Table, where: Predicate) -> pa.ChunkedArray:
+    """[n] whether a condition holds."""
+    numbered = rows.append_column("", pa.array(np.arange(rows.num_rows)))
+    found = numbered.filter(where.to_pyarrow(rows.schema))[""]
+    return pc.is_in(numbered[""], value_set=found.combine_chunks())
 
 
 def _measure(bundle: vm.Bundle, row: pa.Table, rows: pa.Table, without: Collection[str]) -> npt.NDArray[np.float64]:

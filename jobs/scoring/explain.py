@@ -67,7 +67,7 @@ def explain(config: Config, engine: Engine, reporter: Reporter, key: Sequence[st
         reporter.say("reason", f"{vm.describe_reason(reason)} ({reason.share:.0%})", **fields)
     reporter.table("column", f"Why {where} scores {scored['anomaly_score']:.2f}", shares.to_pylist())
     if target is not None and "top_columns" in target.schema.names:
-        _show_context(config, engine, reporter, target, bundle, row, reasons)
+        _show_context(config, engine, reporter, target, bundle, row, where, reasons)
     verdict = "an anomaly" if scored["is_anomaly"] else "no anomaly"
     reporter.say(
         "done",
@@ -91,10 +91,11 @@ def _show_context(
     target: TableState,
     bundle: vm.Bundle,
     row: pa.Table,
+    where: Predicate,
     reasons: Sequence[vm.Reason],
 ) -> None:
     blamed = [reason.column for reason in reasons[:1]]
-    similar = find_similar(config, engine, target, bundle, row, blamed)
+    similar = find_similar(config, engine, target, bundle, row, where, blamed) if _can_name(where, target) else []
     if similar:
         reporter.table("similar row", f"Ordinary rows most like it but for {', '.join(blamed)}", similar)
     segment = choose_segment(row, reasons, target.schema.names)
@@ -105,13 +106,17 @@ def _show_context(
     reporter.say("its like", f"its like, in Spark SQL: {query}", sql=query)
 
 
+def _can_name(where: Predicate, target: TableState) -> bool:
+    """Whether the scored table carries the columns of a condition."""
+    return {name.lower() for name in where.columns} <= {name.lower() for name in target.schema.names}
+
+
 def _find_scored(target: TableState | None, engine: Engine, where: Predicate) -> Scored | None:
     """The row in the scored table; None where it is not there, or not findable by these columns."""
     if target is None:
         return None
-    known = {name.lower() for name in target.schema.names}
     wanted = ["anomaly_score", "model_id", "scored_at"]
-    if not {name.lower() for name in (*where.columns, *wanted)} <= known:
+    if not _can_name(where, target) or not set(wanted) <= set(target.schema.names):
         return None
     rows = engine.read(target, wanted, where, limit=2).to_pylist()
     if len(rows) != 1 or rows[0]["model_id"] is None:

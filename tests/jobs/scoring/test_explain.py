@@ -6,7 +6,7 @@ import shutil
 
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable, write_deltalake
+from deltalake import CommitProperties, DeltaTable, write_deltalake
 
 import vae_model as vm
 from jobs.models.store import past_models, save_model
@@ -83,3 +83,44 @@ def test_history_lists_the_runs(any_job: Job) -> None:
     assert [run["rows"] for run in runs] == [200, 600]
     assert len({run["run"] for run in runs}) == 2
     assert len([e for e in any_job.run("history", "--limit", "1").events if e["event"] == "run"]) == 1
+
+
+def test_it_shows_what_stands_beside_the_row(any_job: Job) -> None:
+    row = any_job.read().slice(42, 1).to_pylist()[0]
+    outcome = any_job.run("explain", "--key", "order_id=42")
+    assert outcome.code == 0, outcome.stderr
+    reasons = [event for event in outcome.events if event["event"] == "reason"]
+    assert reasons and all(event["message"].startswith(f"{event['column']} is ") for event in reasons)
+    assert [event["share"] for event in reasons] == sorted((event["share"] for event in reasons), reverse=True)
+    similar = [event for event in outcome.events if event["event"] == "similar row"]
+    ordinary = {str(one["order_id"]): one for one in any_job.read().to_pylist() if not one["is_anomaly"]}
+    assert len(similar) == 3 and {event["order_id"] for event in similar} <= ordinary.keys() - {"42"}
+    others = {"shop", "currency"} - {reasons[0]["column"]}
+    assert all(event[name] == str(row[name]) for event in similar for name in others)
+    nights = [event for event in outcome.events if event["event"] == "night"]
+    assert [event["night"] for event in nights] == sorted(event["night"] for event in nights) and nights
+    (query,) = [event["sql"] for event in outcome.events if event["event"] == "its like"]
+    assert f"top_columns[0].column = '{reasons[0]['column']}'" in query
+
+
+def test_a_table_of_an_earlier_version_gets_the_sentences(any_job: Job, orders) -> None:
+    target = DeltaTable(str(any_job.target))
+    lineage = next(entry["userMetadata"] for entry in target.history() if entry.get("userMetadata"))
+    before = target.to_pyarrow_table().drop_columns(["why"])
+    write_deltalake(
+        str(any_job.target),
+        before,
+        mode="overwrite",
+        schema_mode="overwrite",
+        partition_by=target.metadata().partition_columns,
+        commit_properties=CommitProperties(custom_metadata={"userMetadata": lineage}),
+    )
+    assert any_job.run("report").code == 0
+    late = orders.slice(0, 1).set_column(0, "order_id", pa.array([1_000]))
+    late = late.set_column(3, "price", pa.array([1e6], late.schema.field("price").type))
+    write_deltalake(str(any_job.source), late, mode="append")
+    outcome = any_job.run("score")
+    assert outcome.code == 0, outcome.stderr
+    told = {row["order_id"]: row["why"] for row in any_job.read().to_pylist()}
+    assert told[1_000] and told[1_000][0].startswith("price is 1000000")
+    assert [why for order, why in told.items() if order != 1_000 and why] == []
